@@ -130,6 +130,11 @@ class LowerStates:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each sequence."""
+        return [int(length) for length in np.diff(self.offsets)]
+
     def __getitem__(self, index: int) -> Float[Tensor, "seq dim"]:
         start, end = self.offsets[index], self.offsets[index + 1]
         return torch.from_numpy(np.array(self.states[start:end]))
