@@ -1,0 +1,133 @@
+"""The models this machine knows: assets, converted GGUF files, and what the hub's cache holds."""
+
+import json
+import os
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from intarsia.errors import ModelError
+from intarsia.models.assets import MODEL_ASSETS, ModelAsset, asset_file, converted_asset, find_asset
+from intarsia.models.cache import models_cache
+from intarsia.models.folders import weight_files
+from intarsia.models.model_card import read_licence, read_model_card
+from intarsia.models.sources import SourceKind, resolve
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """One line of `intarsia models`.
+
+    Attributes:
+        name: Short name.
+        ref: What to write as a model argument.
+        kind: Where the model comes from.
+        parameters: Number of weights, where it can be read.
+        bytes: Size of the files on this machine.
+        licence: SPDX identifier, where one is stated.
+        where: The loadable folder, else the file or package the model comes from.
+        ready: Whether it can be loaded without downloading, installing or converting.
+    """
+
+    name: str
+    ref: str
+    kind: SourceKind
+    parameters: int | None
+    bytes: int | None
+    licence: str | None
+    where: str | None
+    ready: bool
+
+
+def list_models() -> list[KnownModel]:
+    """Returns assets, GGUF files that were converted, and models in the hub's cache."""
+    return [*map(_describe_asset, MODEL_ASSETS.values()), *_converted_files(), *_hub_models()]
+
+
+def describe_model(ref: str | os.PathLike[str]) -> KnownModel:
+    """Returns what is known of one model, without downloading or converting it.
+
+    Raises:
+        UnknownNameError: If it names an asset that does not exist.
+        ModelError: If it is a path where nothing is.
+    """
+    source = resolve(ref)
+    if source.kind == "asset":
+        return _describe_asset(find_asset(source.ref))
+    name = Path(source.ref).name if source.kind != "hub" else source.ref
+    if source.path is None:
+        file = Path(source.ref) if source.kind == "gguf" else None
+        size = file.stat().st_size if file else None
+        return KnownModel(name, source.ref, source.kind, None, size, None, str(file) if file else None, ready=False)
+    return _describe_folder(name, source.ref, source.kind, source.path)
+
+
+def _describe_asset(asset: ModelAsset) -> KnownModel:
+    file, folder = asset_file(asset), converted_asset(asset)
+    ready = folder is not None and folder.is_dir()
+    place = folder if ready else file
+    return KnownModel(
+        name=asset.name,
+        ref=asset.ref,
+        kind="asset",
+        parameters=asset.parameters,
+        bytes=_size(place) if place else None,
+        licence=asset.licence,
+        where=str(place) if place else f"Python package {asset.distribution}, not installed",
+        ready=ready,
+    )
+
+
+def _converted_files() -> list[KnownModel]:
+    found = []
+    for card in sorted(models_cache().glob("[!.]*/README.md")):
+        source = str(read_model_card(card.parent).get("source", ""))
+        if source.endswith(".gguf"):
+            found.append(_describe_folder(Path(source).name, source, "gguf", card.parent))
+    return found
+
+
+def _hub_models() -> list[KnownModel]:
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    names = sorted(repository.repo_id for repository in repositories if repository.repo_type == "model")
+    return [describe_model(name) for name in names]
+
+
+def _describe_folder(name: str, ref: str, kind: SourceKind, folder: Path) -> KnownModel:
+    try:
+        parameters = count_parameters(folder)
+    except ModelError:
+        parameters = None
+    return KnownModel(
+        name, ref, kind, parameters, _size(folder), read_licence(folder), str(folder), ready=parameters is not None
+    )
+
+
+def count_parameters(folder: Path) -> int:
+    """Counts the weights of a model or adapter folder from the headers of its safetensors files.
+
+    Raises:
+        ModelError: If a file is missing or damaged.
+    """
+    total = 0
+    for file in weight_files(folder):
+        try:
+            with file.open("rb") as opened:
+                (length,) = struct.unpack("<Q", opened.read(8))
+                header = json.loads(opened.read(length))
+            total += sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            raise ModelError(f"the weight file is damaged: {error}", where=file) from None
+    return total
+
+
+def _size(place: Path) -> int:
+    if place.is_file():
+        return place.stat().st_size
+    return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
