@@ -33,7 +33,6 @@ def train_expert(
     config: ExpertConfig,
     output: str | Path,
     *,
-    base_ref: str | None = None,
     miub: MIUBConfig | None = None,
     states_folder: str | Path | None = None,
     progress: Progress | None = None,
@@ -47,7 +46,6 @@ def train_expert(
         rows: Prompts and targets. The prompt becomes the user's turn, the target the assistant's.
         config: How to train.
         output: Folder of the adapter; written whole or not at all.
-        base_ref: What the adapter names as its base model. Default: the name the model carries.
         miub: Settings of the internal metric logged beside the loss. None logs none.
         states_folder: Where states of the layers below `config.top_layers` are kept for reuse, e.g. between experts
             or ranks. Default: a folder beside `output` that is removed afterwards.
@@ -73,7 +71,7 @@ def train_expert(
     else:
         skipped = 0
 
-    adapted = get_peft_model(model, lora_config(model, config, first, base_ref))
+    adapted = get_peft_model(model, lora_config(model, config, first))
     try:
         with upper_layers_only(adapted, skipped):
             trainer = _trainer(adapted, examples, config, work, miub, progress)
@@ -88,7 +86,7 @@ def train_expert(
     return output
 
 
-def lora_config(model: nn.Module, config: ExpertConfig, first: int, base_ref: str | None = None) -> LoraConfig:
+def lora_config(model: nn.Module, config: ExpertConfig, first: int) -> LoraConfig:
     """Returns peft's settings for adapters in decoder layers `first` and above.
 
     Raises:
@@ -111,7 +109,6 @@ def lora_config(model: nn.Module, config: ExpertConfig, first: int, base_ref: st
         target_modules=list(targets),
         layers_to_transform=list(range(first, len(decoder_layers(model)))) if first else None,
         task_type="CAUSAL_LM",
-        base_model_name_or_path=base_ref,
     )
 
 
