@@ -1,0 +1,39 @@
+"""Typed rows: their schemas, where they are read from, and the catalogue of known data sets.
+
+`read` takes a file, a folder, a name of the catalogue or a hub id and yields rows; `SCHEMAS` says what rows there are.
+"""
+
+from intarsia.data.catalogue import AssetSource, DatasetEntry, HubSource, catalogue
+from intarsia.data.labels import check_labels, label_counts
+from intarsia.data.reading import read, read_rows, write_jsonl
+from intarsia.data.sampling import sample, split_of
+from intarsia.data.schemas import (
+    SCHEMAS,
+    ClassificationRow,
+    ScoredTextRow,
+    TextToTextRow,
+    from_record,
+    schema,
+    to_record,
+)
+
+__all__ = [
+    "SCHEMAS",
+    "AssetSource",
+    "ClassificationRow",
+    "DatasetEntry",
+    "HubSource",
+    "ScoredTextRow",
+    "TextToTextRow",
+    "catalogue",
+    "check_labels",
+    "from_record",
+    "label_counts",
+    "read",
+    "read_rows",
+    "sample",
+    "schema",
+    "split_of",
+    "to_record",
+    "write_jsonl",
+]
