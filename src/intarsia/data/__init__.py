@@ -16,6 +16,7 @@ from intarsia.data.schemas import (
     schema,
     to_record,
 )
+from intarsia.data.summary import SplitSummary, describe, splits, summarize
 
 __all__ = [
     "SCHEMAS",
@@ -24,9 +25,11 @@ __all__ = [
     "DatasetEntry",
     "HubSource",
     "ScoredTextRow",
+    "SplitSummary",
     "TextToTextRow",
     "catalogue",
     "check_labels",
+    "describe",
     "from_record",
     "label_counts",
     "read",
@@ -34,6 +37,8 @@ __all__ = [
     "sample",
     "schema",
     "split_of",
+    "splits",
+    "summarize",
     "to_record",
     "write_jsonl",
 ]

@@ -129,8 +129,9 @@ def find_source(ref: str | Path, schema: str | None, fields: FieldMap | None) ->
 
 
 def _looks_like_file(ref: str | Path, path: Path) -> bool:
-    known = data_suffix(path) in DATA_SUFFIXES
-    return isinstance(ref, Path) or known or path.exists() or path.is_absolute() or str(ref).startswith(".")
+    # A path is worth a message about a missing file, and not a search of the hub.
+    in_folder = path.parent != Path() and path.parent.is_dir()
+    return isinstance(ref, Path) or data_suffix(path) in DATA_SUFFIXES or path.exists() or in_folder
 
 
 def _folder_source(folder: Path, schema: str, fields: FieldMap) -> Source:
@@ -191,17 +192,13 @@ def _pick(record: Mapping[str, Any], column: str | Sequence[str], name: str, fil
     for each in columns:
         if each not in record:
             near = get_close_matches(each, list(record), n=3)
-            fix = (
-                f"did you mean {' or '.join(map(repr, near))}"
-                if near
-                else f"it has only {', '.join(map(repr, record))}"
-            )
+            there = f"did you mean {' or '.join(map(repr, near))}" if near else f"it has {', '.join(record)}"
             raise DataError(
                 f"the row has no {each!r}",
                 file=file,
                 line=line,
                 field=name,
-                fix=f"{fix}; say with a field map which column holds {name!r}",
+                fix=f"{there}; say with a field map which column holds {name!r}",
             )
     if isinstance(column, str):
         return record[column]

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,11 +28,11 @@ def read_records(path: Path) -> Iterator[Record]:
     Raises:
         DataError: If the file is missing, of an unknown format, not UTF-8, empty, or a line of it cannot be read.
     """
+    if not path.is_file():
+        raise DataError("file not found", file=path, fix=_near_files(path))
     reader = _READERS.get(data_suffix(path))
     if reader is None:
         raise DataError(f"cannot read files named {path.suffix or path.name!r}", file=path, fix=_readable())
-    if not path.is_file():
-        raise DataError("file not found", file=path, fix=_near_files(path))
     return _checked(path, reader)
 
 
@@ -131,8 +132,6 @@ def _named(header: list[str], rows: Iterator[tuple[int, list[str]]], path: Path)
 
 
 def _near_files(path: Path) -> str | None:
-    from difflib import get_close_matches
-
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = get_close_matches(path.name, siblings, n=3)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else None

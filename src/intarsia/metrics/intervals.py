@@ -51,6 +51,9 @@ def bootstrap_interval(
     """
     array = np.asarray(values, dtype=float)
     _check(array, confidence, resamples)
+    if len(array) == 1:
+        # One row drawn again and again is that row; SciPy refuses to do it.
+        return Interval(*[float(statistic(array, axis=-1))] * 2)
     result = stats.bootstrap(
         (array,),
         statistic,
