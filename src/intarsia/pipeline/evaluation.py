@@ -15,8 +15,8 @@ from torch import Tensor
 from intarsia.data import TextToTextRow
 from intarsia.files import read_json, write_json
 from intarsia.finetune.examples import encode
-from intarsia.models.lower_states import LowerStates, store_lower_states
-from intarsia.models.scoring import first_tokens, score_answers
+from intarsia.models.lower_states import LowerStates, batches_by_length, pad_left, store_lower_states
+from intarsia.models.scoring import first_tokens, position_ids, score_answers
 
 
 @dataclass(frozen=True)
@@ -153,3 +153,21 @@ def weights_replaced(model: torch.nn.Module, weights: Mapping[str, Tensor]) -> I
     finally:
         for name, parameter in parameters.items():
             parameter.data = originals[name]
+
+
+@torch.no_grad()
+def route(twin: Any, rows: TestSet, progress: Callable[[int], None]) -> Float[Tensor, "rows experts"]:
+    """Returns the weights a twin-merged model's router gives each row's prompt; the answer is not shown to it."""
+    prompts = rows.prompts()
+    out = torch.zeros(len(rows), len(twin.config.experts))
+    for batch in batches_by_length([len(prompt) for prompt in prompts], 3072):
+        padded, mask = pad_left([prompts[row] for row in batch])
+        inputs = {"inputs_embeds" if isinstance(rows.inputs, LowerStates) else "input_ids": padded}
+        out[batch] = twin.route(**inputs, attention_mask=mask, position_ids=position_ids(mask)).float().cpu()
+        progress(len(batch))
+    return out
+
+
+def one_hot_of_largest(mixture: Float[Tensor, "rows experts"]) -> Float[Tensor, "rows experts"]:
+    """Puts all weight of each row on its likeliest expert."""
+    return torch.nn.functional.one_hot(mixture.argmax(-1), mixture.shape[-1]).float()

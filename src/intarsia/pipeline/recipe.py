@@ -73,9 +73,11 @@ class MergeRecipe:
     baselines: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for rank in (self.rank, *self.ranks):
-            if rank < 0:
-                raise ConfigError("rank", rank, "0 or more")
+        if self.rank < 1:
+            raise ConfigError("rank", self.rank, "1 or more")
+        for rank in self.ranks:
+            if not 0 <= rank <= self.rank:
+                raise ConfigError("ranks", rank, f"from 0 to {self.rank}, the rank of the saved model")
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from intarsia.data import ClassificationRow, TextToTextRow, read_rows
 from intarsia.errors import DataError
+from intarsia.files import read_json, write_json
 from intarsia.models.prompts import clip_text
 from intarsia.pipeline.recipe import TaskRecipe
 
@@ -97,3 +99,15 @@ def _alternate_labels(rows: Sequence[ClassificationRow], seed: int) -> list[Clas
     generator = random.Random(seed)
     places = ((turn, generator.random(), row) for same in by_label.values() for turn, row in enumerate(same))
     return [row for *_, row in sorted(places, key=lambda place: place[:2])]
+
+
+def write_rows_of_task(path: Path, rows: TaskRows) -> None:
+    """Keeps a task's rows, so that a resumed run has the same ones whatever became of the data."""
+    write_json(path, asdict(rows))
+
+
+def read_rows_of_task(path: Path) -> TaskRows:
+    """Reads what `write_rows_of_task` wrote."""
+    content = read_json(path)
+    splits = {split: [TextToTextRow(**row) for row in content[split]] for split in ("train", "dev", "test")}
+    return TaskRows(**splits, labels=content["labels"])
