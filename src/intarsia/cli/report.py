@@ -7,9 +7,17 @@ import typer
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder of result files, or of one run.", metavar="FOLDER")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, or of result files.", metavar="FOLDER")],
+    output: Annotated[
+        Path | None, typer.Option(help="The HTML file to write.", show_default="FOLDER/report.html")
+    ] = None,
 ) -> None:
-    """Render the HTML report of a folder.
+    """Render the HTML report of a folder again and print its path.
 
-    Example: [cyan]intarsia report results/[/cyan]
+    A run folder gives that run's report; any other folder one page with all result files in it and below.
+
+    Example: [cyan]intarsia report results[/cyan]
     """
+    from intarsia.experiments import rebuild
+
+    typer.echo(rebuild(folder, output=output))

@@ -28,9 +28,8 @@ Cell = str | int | float | bool | Estimate | Range | tuple[float, float] | None
 
 
 def is_numeric(cells: Sequence[Cell]) -> bool:
-    """Whether a column holds numbers, so that it is set flush right."""
-    present = [cell for cell in cells if cell is not None]
-    return bool(present) and all(_numbers(cell) or isinstance(cell, int) for cell in present)
+    """Whether a column holds numbers only (or nothing), so that it is set flush right."""
+    return all(cell is None or isinstance(cell, int) or _numbers(cell) for cell in cells)
 
 
 def decimals(cells: Sequence[Cell]) -> int:

@@ -4,6 +4,7 @@ Text and axes are drawn in `currentColor`; series in the Okabe-Ito colours, whic
 through CSS variables (`--series-1` ...) that a page may redefine. Series differ in marker or line style as well.
 """
 
+import html
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ _LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 
 # Stands for the page's text colour until the SVG is written.
 _INK = "#010203"
-_WIDTH = 6.4  # inches; 461 points, about the width of a phone held sideways
+_WIDTH = 5.0  # inches; 360 points, about the width of a phone, where the text is still readable
 _SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "intarsia",
@@ -33,6 +34,7 @@ _SETTINGS = {
     "axes.edgecolor": _INK,
     "axes.labelcolor": _INK,
     "axes.linewidth": 0.7,
+    "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "text.color": _INK,
@@ -82,7 +84,7 @@ def bar_with_intervals(
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(label)
         axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.7)
-        _legend(axes, len(series))
+        _legend(axes, list(series))
         return Figure(title, _to_svg(canvas, title), caption)
 
 
@@ -98,7 +100,7 @@ def _draw_bars(
     colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
     values = [estimate.value for estimate in estimates]
     if from_zero:
-        axes.barh(heights, values, height=thickness * 0.86, color=colour, label=name)
+        axes.barh(heights, values, height=thickness * 0.8, color=colour, label=name)
     else:
         axes.plot(values, heights, _MARKERS[index % len(_MARKERS)], color=colour, markersize=5, label=name)
     for height, estimate in zip(heights, estimates, strict=True):
@@ -162,7 +164,7 @@ def lines(
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.grid(color=_INK, alpha=0.12, linewidth=0.7)
-        _legend(axes, len(series))
+        _legend(axes, list(series))
         return Figure(title, _to_svg(canvas, title), caption)
 
 
@@ -210,7 +212,7 @@ def heatmap(
         raise DataError(f"figure {title!r} has no values")
     smallest, span = min(present), (max(present) - min(present)) or 1.0
     with matplotlib.rc_context(_SETTINGS):
-        canvas, axes = _canvas(height=0.9 + 0.36 * len(rows))
+        canvas, axes = _canvas(height=0.9 + 0.36 * len(rows), width=max(_WIDTH, 1.6 + 0.6 * len(columns)))
         for row, values in enumerate(matrix):
             for column, value in enumerate(values):
                 if value is None:
@@ -236,17 +238,20 @@ def heatmap(
         return Figure(title, _to_svg(canvas, title), caption)
 
 
-def _canvas(height: float) -> tuple[Canvas, Axes]:
-    canvas = Canvas(figsize=(_WIDTH, height), layout="constrained")
+def _canvas(height: float, width: float = _WIDTH) -> tuple[Canvas, Axes]:
+    canvas = Canvas(figsize=(width, height), layout="constrained")
     canvas.patch.set_alpha(0)
     axes = canvas.add_subplot()
     axes.patch.set_alpha(0)
     return canvas, axes
 
 
-def _legend(axes: Axes, series: int) -> None:
-    if series > 1:
-        axes.figure.legend(loc="outside upper left", ncols=min(series, 3), handlelength=2.4)
+def _legend(axes: Axes, names: Sequence[str]) -> None:
+    if len(names) > 1:
+        # A line of the legend holds about 56 letters, handles and gaps taking some 8 each; columns are equally wide.
+        one_line = sum(map(len, names)) + 8 * len(names) <= 56
+        fitting = len(names) if one_line else int(56 / (max(map(len, names)) + 8))
+        axes.figure.legend(loc="outside upper left", ncols=max(1, min(fitting, len(names))), handlelength=2.4)
 
 
 def _to_svg(canvas: Any, title: str) -> str:
@@ -265,7 +270,6 @@ def _to_svg(canvas: Any, title: str) -> str:
     svg = svg.replace(_INK, "currentColor")
     for number, colour in enumerate(SERIES_COLOURS, start=1):
         svg = re.sub(re.escape(colour), f"var(--series-{number}, {colour})", svg, flags=re.IGNORECASE)
-    name = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return svg.replace(
-        "<svg", f'<svg role="img" aria-label="{name}" style="stroke-linejoin: round; stroke-linecap: butt"', 1
-    )
+    # The page scales a figure around its own width, so that its text keeps a readable size.
+    style = f"--width: {72 * canvas.get_figwidth():.0f}px; stroke-linejoin: round; stroke-linecap: butt"
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}" style="{style}"', 1)

@@ -37,6 +37,7 @@ class Table:
         caption: What to read from it.
         highlight: Indices of the rows to set off.
         folded: Whether it starts closed, for long tables.
+        decimals: Decimal places by heading, where the column's own numbers should not decide.
 
     Raises:
         DataError: If a row has not as many cells as there are columns.
@@ -48,6 +49,7 @@ class Table:
     caption: str = ""
     highlight: Sequence[int] = ()
     folded: bool = False
+    decimals: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for index, row in enumerate(self.rows):
@@ -267,7 +269,7 @@ def _columns(table: Table) -> list[_Column]:
     columns = []
     for index, heading in enumerate(table.columns):
         column: list[Cell] = [row[index] for row in table.rows]
-        places = cells.decimals(column)
+        places = table.decimals.get(heading, cells.decimals(column))
         intervals = [
             cells.write_interval(cell.low, cell.high, places)
             if isinstance(cell, Estimate) and cell.low is not None and cell.high is not None

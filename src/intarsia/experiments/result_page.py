@@ -7,7 +7,7 @@ from typing import Any
 from intarsia import files
 from intarsia.errors import InputError
 from intarsia.experiments import registry
-from intarsia.experiments.cells import Cell, Estimate, Range
+from intarsia.experiments.cells import Cell, Estimate, Range, decimals
 from intarsia.experiments.records import Claim, Figure, Result, Row, is_result, read_result
 from intarsia.experiments.report import Highlight, Report, Section, Table, write_duration
 
@@ -185,13 +185,23 @@ def _list(rows: Sequence[Row], title: str, *, folded: bool = False) -> Table:
         for name, cells in columns.items()
         if name in ("Paper", "Measured") or any(c is not None for c in cells)
     }
-    kept[""] = _ranges(rows)
+    drawings = _ranges(rows)
+    if drawings:
+        kept[""] = drawings
     caption = "" if several else f"Measured on {rows[0].dataset}."
-    return Table(list(kept), list(zip(*kept.values(), strict=True)), title, caption, folded=folded)
+    places = decimals([*columns["Measured"], *columns["95 % interval"]])
+    return Table(
+        list(kept),
+        list(zip(*kept.values(), strict=True)),
+        title,
+        caption,
+        folded=folded,
+        decimals={"Measured": places, "95 % interval": places},
+    )
 
 
 def _ranges(rows: Sequence[Row]) -> list[Cell]:
-    """The drawings; rows on the same dataset share a scale."""
+    """The drawings; rows on the same dataset share a scale. None where no dataset has two values to compare."""
     ends: dict[str, tuple[float, float]] = {}
     for dataset in _unique(row.dataset for row in rows):
         numbers = [
@@ -202,6 +212,8 @@ def _ranges(rows: Sequence[Row]) -> list[Cell]:
             if number is not None
         ]
         ends[dataset] = (min(numbers), max(numbers))
+    if all(start == end for start, end in ends.values()):
+        return []
     return [Range(row.measured, row.low, row.high, row.paper, *ends[row.dataset]) for row in rows]
 
 

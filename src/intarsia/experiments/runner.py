@@ -112,7 +112,7 @@ def _timed(folder: Path, record: dict[str, Any]) -> Iterator[None]:
     for earlier in attempts:
         if earlier["seconds"] is None:  # killed without a chance to note its end: its last file tells
             earlier["seconds"] = max(0.0, _last_change(folder) - datetime.fromisoformat(earlier["started"]).timestamp())
-    attempt = {
+    attempt: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": provenance.commit(),
         "seconds": None,
