@@ -1,5 +1,6 @@
 """Settings of LoRA experts."""
 
+import math
 from dataclasses import dataclass
 
 from intarsia.errors import ConfigError
@@ -45,3 +46,7 @@ class ExpertConfig:
             raise ConfigError("dropout", self.dropout, "in [0, 1)")
         if self.top_layers is not None and self.top_layers < 1:
             raise ConfigError("top_layers", self.top_layers, "at least 1, or left out for all layers")
+
+    def steps(self, rows: int) -> int:
+        """Optimisation steps of a run on `rows` rows."""
+        return math.ceil(math.ceil(rows / self.batch_size) * self.epochs)

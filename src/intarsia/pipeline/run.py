@@ -167,8 +167,7 @@ class Run:
             if folder.exists():
                 continue
             rows = self.tasks[name].train
-            steps = int(np.ceil(len(rows) / self.recipe.expert.batch_size) * self.recipe.expert.epochs)
-            with self.stages.stage(f"train expert {name}", steps) as advance:
+            with self.stages.stage(f"train expert {name}", self.recipe.expert.steps(len(rows))) as advance:
                 train_expert(
                     self.base,
                     rows,

@@ -39,10 +39,10 @@ def load_task(recipe: TaskRecipe, tokenizer: Any, seed: int) -> TaskRows:
     Raises:
         DataError: If a split has no rows, or a test label is not among the training rows' labels.
     """
-    train = _draw(recipe, recipe.train_split, recipe.train, tokenizer, seed, balance=recipe.balance)
+    train = draw_rows(recipe, recipe.train_split, recipe.train, tokenizer, seed, balance=recipe.balance)
     seen = {row.prompt for row in train}
-    dev = _draw(recipe, recipe.dev_split, recipe.dev, tokenizer, seed, unseen=seen)
-    test = _draw(recipe, recipe.test_split, recipe.test, tokenizer, seed, unseen=seen | {row.prompt for row in dev})
+    dev = draw_rows(recipe, recipe.dev_split, recipe.dev, tokenizer, seed, unseen=seen)
+    test = draw_rows(recipe, recipe.test_split, recipe.test, tokenizer, seed, unseen=seen | {row.prompt for row in dev})
     labels: list[str] = []
     if recipe.schema == "classification":
         labels = sorted({row.target for row in train})
@@ -57,7 +57,7 @@ def load_task(recipe: TaskRecipe, tokenizer: Any, seed: int) -> TaskRows:
     return TaskRows(train, dev, test, labels)
 
 
-def _draw(
+def draw_rows(
     recipe: TaskRecipe,
     split: str,
     count: int,
@@ -67,6 +67,20 @@ def _draw(
     balance: bool = False,
     unseen: set[str] | frozenset[str] = frozenset(),
 ) -> list[TextToTextRow]:
+    """Draws `count` rows of a split as prompts, cut to length, and answers.
+
+    Args:
+        recipe: Where they come from and how they are worded.
+        split: The split to draw from.
+        count: How many at most.
+        tokenizer: Counts the tokens texts are cut by.
+        seed: Which rows.
+        balance: Whether labels are drawn evenly.
+        unseen: Prompts to leave out.
+
+    Raises:
+        DataError: If no row is left, or one cannot be read.
+    """
     rows = read_rows(recipe.data, schema=recipe.schema, split=split, fields=recipe.fields or None, seed=seed)
     if recipe.only_listed:
         rows = [row for row in rows if row.label in recipe.labels]
