@@ -85,6 +85,7 @@ class Source:
 
     def _make_rows(self, file: str, records: Iterator[Record], required: Mapping[str, bool]) -> Iterator[Any]:
         where = self.entry.where if self.entry else {}
+        stem = Path(file).name
         for line, record in records:
             if any(record.get(column) not in allowed for column, allowed in where.items()):
                 continue
@@ -94,7 +95,7 @@ class Source:
                 if must or name in self.fields or name in record
             }
             if "id" in required and values.get("id") is None:
-                values["id"] = f"{Path(file).name}:{line}"
+                values["id"] = f"{stem}:{line}"
             if self.entry:
                 values = _tidy(values, self.entry, file, line)
                 if not _long_enough(values, required, self.entry.min_words):
@@ -202,7 +203,8 @@ def _pick(record: Mapping[str, Any], column: str | Sequence[str], name: str, fil
             )
     if isinstance(column, str):
         return record[column]
-    return "\n".join(str(record[each]) for each in columns)
+    values = [record[each] for each in columns]
+    return None if None in values else "\n".join(map(str, values))
 
 
 def _tidy(values: dict[str, Any], known: DatasetEntry, file: str, line: int) -> dict[str, Any]:

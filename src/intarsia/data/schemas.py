@@ -115,12 +115,7 @@ def _row(row_type: type, record: Mapping[str, Any], file: str | Path | None, lin
                 what = "is missing" if field.name not in record else "is empty"
                 raise DataError(f"{field.name!r} {what}", file=file, line=line, field=name, fix=_expected(row_type))
             continue
-        try:
-            values[field.name] = _convert(value, hints[field.name], file, line, name)
-        except (TypeError, ValueError):
-            raise DataError(
-                f"expected {_words(hints[field.name])}, found {_shown(value)}", file=file, line=line, field=name
-            ) from None
+        values[field.name] = _value(value, hints[field.name], file, line, name)
     return row_type(**values)
 
 
@@ -133,6 +128,13 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
+def _value(value: Any, hint: Any, file: str | Path | None, line: int | None, path: str) -> Any:
+    try:
+        return _convert(value, hint, file, line, path)
+    except (TypeError, ValueError):
+        raise DataError(f"expected {_words(hint)}, found {_shown(value)}", file=file, line=line, field=path) from None
+
+
 def _convert(value: Any, hint: Any, file: str | Path | None, line: int | None, path: str) -> Any:
     if isinstance(hint, types.UnionType):
         return _convert(value, _without_none(hint), file, line, path)
@@ -140,7 +142,7 @@ def _convert(value: Any, hint: Any, file: str | Path | None, line: int | None, p
         if not isinstance(value, list | tuple):
             raise TypeError
         item = typing.get_args(hint)[0]
-        return tuple(_convert(part, item, file, line, f"{path}[{index}]") for index, part in enumerate(value))
+        return tuple(_value(part, item, file, line, f"{path}[{index}]") for index, part in enumerate(value))
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise TypeError

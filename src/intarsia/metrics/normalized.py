@@ -38,6 +38,7 @@ def normalized_interval(
     """Returns the bootstrap interval of the normalised score of mean row scores.
 
     Rows are drawn within each task, the same rows for the merged model and the expert, because both answered them.
+    Draws in which an expert is right on no row are left out.
 
     Args:
         merged: Row scores of the merged model.
@@ -86,16 +87,19 @@ def _draws(
         normalized_score(_means(system), _means(expert))
     generator = np.random.default_rng(seed)
     ratios = np.zeros((len(systems), resamples))
+    measurable = np.ones(resamples, dtype=bool)
     for task in sorted(expert):
         rows = {len(scores[task]) for scores in (*systems, expert)}
         if len(rows) > 1:
             raise InputError(f"{task!r} was scored on {' and '.join(map(str, sorted(rows)))} rows")
         columns = [np.asarray(scores[task], dtype=float) for scores in (*systems, expert)]
         *merged, reference = resampled_means(columns, resamples, generator)
-        # An expert that is wrong on all rows of one draw has no unit; the mean of its rows stands in.
-        reference[reference <= 0] = columns[-1].mean()
-        ratios += np.stack(merged) / reference
-    return 100 * ratios / len(expert)
+        measurable &= reference > 0
+        ratios += np.stack(merged) / np.where(measurable, reference, 1)
+    # A draw in which an expert is right on no row has no normalised score.
+    if not measurable.any():
+        raise InputError("the experts are right on too few rows to measure anything in units of them")
+    return 100 * ratios[:, measurable] / len(expert)
 
 
 def _means(scores: RowScores) -> dict[str, float]:

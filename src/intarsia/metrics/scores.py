@@ -38,6 +38,8 @@ def accuracy_and_f1(references: Sequence[Any], predictions: Sequence[Any], posit
 def matthews(references: Sequence[Any], predictions: Sequence[Any]) -> float:
     """Returns Matthews' correlation coefficient, GLUE's score of CoLA; 0 where a side has one label only."""
     _check_pairs(references, predictions)
+    if len(set(references)) == 1 or len(set(predictions)) == 1:
+        return 0.0
     return float(metrics.matthews_corrcoef(references, predictions))
 
 
