@@ -33,12 +33,12 @@ def is_numeric(cells: Sequence[Cell]) -> bool:
 
 
 def decimals(cells: Sequence[Cell]) -> int:
-    """Decimal places for a column: three or four digits, or what its numbers were given with (up to three places)."""
+    """Decimal places for a column: three or four digits, or one more if its numbers were given with it."""
     numbers = [number for cell in cells for number in _numbers(cell)]
     enough = _enough_decimals(max(map(abs, numbers), default=0.0))
     # Numbers copied from a paper are short decimals, and we show all of them.
     given = max((len(repr(number).partition(".")[2]) for number in numbers), default=0)
-    return given if enough < given <= 3 else enough
+    return given if given == enough + 1 else enough
 
 
 def _enough_decimals(largest: float) -> int:
