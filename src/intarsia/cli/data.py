@@ -15,7 +15,7 @@ _SHOWN_CHARACTERS = 300
 
 def data(
     ref: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A name of the catalogue, a file, a folder or a hub id.")
+        str | None, typer.Argument(metavar="NAME", help="A name of the catalogue, a file, a folder or a hub id.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Show this split only: train, dev or test.")] = None,
     head: Annotated[int, typer.Option(min=0, help="How many rows to show.")] = 3,

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from intarsia.errors import ConfigError, InputError
 
@@ -49,12 +48,14 @@ def bootstrap_interval(
         InputError: If there are no values.
         ConfigError: If confidence or resamples are out of range.
     """
+    from scipy.stats import bootstrap
+
     array = np.asarray(values, dtype=float)
     _check(array, confidence, resamples)
     if len(array) == 1:
         # One row drawn again and again is that row; SciPy refuses to do it.
         return Interval(*[float(statistic(array, axis=-1))] * 2)
-    result = stats.bootstrap(
+    result = bootstrap(
         (array,),
         statistic,
         n_resamples=resamples,

@@ -1,12 +1,13 @@
-"""Scores of predictions against references, each in [0, 1] or [-1, 1] as its definition has it."""
+"""Scores of predictions against references, each in [0, 1] or [-1, 1] as its definition has it.
+
+scikit-learn and SciPy are imported where they are used: together they take longer to import than most scores to compute.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from sklearn import metrics
 
 from intarsia.errors import InputError
 
@@ -17,30 +18,38 @@ def accuracy(references: Sequence[Any], predictions: Sequence[Any]) -> float:
     Raises:
         InputError: If there are none, or not as many predictions as references (so for every score here).
     """
+    from sklearn.metrics import accuracy_score
+
     _check_pairs(references, predictions)
-    return float(metrics.accuracy_score(references, predictions))
+    return float(accuracy_score(references, predictions))
 
 
 def macro_f1(references: Sequence[Any], predictions: Sequence[Any]) -> float:
     """Returns the unweighted mean of the F1 scores of all labels on either side; 0 for a label never right."""
+    from sklearn.metrics import f1_score
+
     _check_pairs(references, predictions)
-    return float(metrics.f1_score(references, predictions, average="macro", zero_division=0.0))
+    return float(f1_score(references, predictions, average="macro", zero_division=0.0))
 
 
 def accuracy_and_f1(references: Sequence[Any], predictions: Sequence[Any], positive: Any) -> float:
     """Returns the mean of accuracy and the F1 score of the label `positive`: GLUE's score of MRPC and QQP."""
+    from sklearn.metrics import f1_score
+
     _check_pairs(references, predictions)
     hits = [reference == positive for reference in references]
     calls = [prediction == positive for prediction in predictions]
-    return (accuracy(references, predictions) + float(metrics.f1_score(hits, calls, zero_division=0.0))) / 2
+    return (accuracy(references, predictions) + float(f1_score(hits, calls, zero_division=0.0))) / 2
 
 
 def matthews(references: Sequence[Any], predictions: Sequence[Any]) -> float:
     """Returns Matthews' correlation coefficient, GLUE's score of CoLA; 0 where a side has one label only."""
+    from sklearn.metrics import matthews_corrcoef
+
     _check_pairs(references, predictions)
     if len(set(references)) == 1 or len(set(predictions)) == 1:
         return 0.0
-    return float(metrics.matthews_corrcoef(references, predictions))
+    return float(matthews_corrcoef(references, predictions))
 
 
 def exact_match(references: Sequence[str], predictions: Sequence[str]) -> float:
@@ -57,14 +66,18 @@ def exact_matches(references: Sequence[str], predictions: Sequence[str]) -> npt.
 
 def pearson(references: Sequence[float], predictions: Sequence[float]) -> float:
     """Returns Pearson's correlation; NaN where a side is constant, as it is not defined there."""
+    from scipy.stats import pearsonr
+
     _check_pairs(references, predictions)
-    return _correlation(stats.pearsonr, references, predictions)
+    return _correlation(pearsonr, references, predictions)
 
 
 def spearman(references: Sequence[float], predictions: Sequence[float]) -> float:
     """Returns Spearman's rank correlation; NaN where a side is constant, as it is not defined there."""
+    from scipy.stats import spearmanr
+
     _check_pairs(references, predictions)
-    return _correlation(stats.spearmanr, references, predictions)
+    return _correlation(spearmanr, references, predictions)
 
 
 def pearson_spearman(references: Sequence[float], predictions: Sequence[float]) -> float:
