@@ -1,6 +1,6 @@
 """Scores of predictions against references, each in [0, 1] or [-1, 1] as its definition has it.
 
-scikit-learn and SciPy are imported where they are used: together they take longer to import than most scores to compute.
+scikit-learn and SciPy are imported where they are used: importing them takes longer than most scores take.
 """
 
 from collections.abc import Sequence
