@@ -7,8 +7,8 @@ that came as an installed package. `resolve` tells which, `local_folder` gives a
 
 from intarsia.models.assets import MODEL_ASSETS, ModelAsset
 from intarsia.models.chat import render_prompt
-from intarsia.models.folders import check_finite, check_folder, weight_files
-from intarsia.models.listing import KnownModel, count_parameters, describe_model, list_models
+from intarsia.models.folders import check_finite, check_folder, count_parameters, weight_files
+from intarsia.models.listing import KnownModel, describe_model, list_models
 from intarsia.models.loading import (
     CausalLM,
     Encoder,

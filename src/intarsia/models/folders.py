@@ -1,6 +1,9 @@
 """Checks that a folder holds a model that can be loaded, before anything heavy is tried."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +84,23 @@ def check_folder(folder: Path) -> None:
     Raises:
         ModelError: Naming the file, if not.
     """
-    from safetensors import SafetensorError, safe_open
-
     read_config(folder)
     for file in weight_files(folder):
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"the weight file is damaged: {error}", where=file, fix="copy or download the model again"
-            ) from None
+        with _opened(file, "np"):
+            pass
+
+
+def count_parameters(folder: Path) -> int:
+    """Counts the weights of a model or adapter folder, reading headers only.
+
+    Raises:
+        ModelError: If a file is missing or damaged.
+    """
+    total = 0
+    for file in weight_files(folder):
+        with _opened(file, "np") as weights:
+            total += sum(prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return total
 
 
 def check_finite(folder: Path) -> None:
@@ -100,13 +109,25 @@ def check_finite(folder: Path) -> None:
     Raises:
         ModelError: Naming the first tensor that has one.
     """
-    from safetensors import safe_open
-
     check_folder(folder)
     for file in weight_files(folder):
-        with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 (safe_open is no mapping)
-                check_finite_tensor(opened.get_tensor(name), name, file)
+        with _opened(file, "pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 (it is no mapping)
+                check_finite_tensor(weights.get_tensor(name), name, file)
+
+
+@contextmanager
+def _opened(file: Path, framework: str) -> Iterator[Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        weights = safe_open(file, framework=framework)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"the weight file is damaged: {error}", where=file, fix="copy or download the model again"
+        ) from None
+    with weights:
+        yield weights
 
 
 def check_finite_tensor(tensor: Any, name: str, where: str | Path) -> None:

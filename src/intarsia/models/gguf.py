@@ -88,10 +88,11 @@ def convert_gguf(file: Path, folder: Path, *, source: str) -> None:
         ModelError: If transformers cannot read the file.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
 
     header = read_gguf_header(file)
-    _logger.info("converting %s to safetensors, once (it takes about half a minute for 100M weights)", source)
+    # A warning, because half a minute of silence asks for an explanation where nobody configured logging.
+    _logger.warning("converting %s to safetensors; this happens once and can take half a minute", source)
     with _no_progress_bars():
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
@@ -109,8 +110,13 @@ def convert_gguf(file: Path, folder: Path, *, source: str) -> None:
         if header.pre_tokenizer in _SINGLE_DIGIT_PRE_TOKENIZERS:
             _split_digits(tokenizer)
         tokenizer.model_max_length = model.config.max_position_embeddings
-        model.generation_config.eos_token_id = tokenizer.eos_token_id
-        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        # The name in the file is no model that could be found by it.
+        vars(model.config).pop("_model_name_or_path", None)
+        model.generation_config = GenerationConfig(
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     write_model_card(folder, source=source, licence=header.licence)

@@ -1,5 +1,6 @@
 """Models on the Hugging Face hub: found in its cache, or downloaded."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -50,8 +51,11 @@ def download(ref: str) -> Path:
     except RepositoryNotFoundError as error:
         raise ModelError(f"no model {ref!r} on the hub, nor a folder of that name", fix=_advice(ref)) from error
     except Exception as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"the model {ref!r} is not on this machine, and the hub cannot be reached",
+            f"the model {ref!r} is not on this machine and cannot be fetched from the hub: {reason}",
             where=f"https://huggingface.co/{ref}",
             fix=f"check the network; {_advice(ref)}",
         ) from error

@@ -1,16 +1,14 @@
 """The models this machine knows: assets, converted GGUF files, and what the hub's cache holds."""
 
-import json
 import os
-import struct
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
+from typing import Any
 
 from intarsia.errors import ModelError
 from intarsia.models.assets import MODEL_ASSETS, ModelAsset, asset_file, converted_asset, find_asset
 from intarsia.models.cache import models_cache
-from intarsia.models.folders import weight_files
+from intarsia.models.folders import count_parameters, is_adapter, read_config
 from intarsia.models.model_card import read_licence, read_model_card
 from intarsia.models.sources import SourceKind, resolve
 
@@ -23,6 +21,7 @@ class KnownModel:
         name: Short name.
         ref: What to write as a model argument.
         kind: Where the model comes from.
+        description: What it is: one line for an asset, the model class for a folder.
         parameters: Number of weights, where it can be read.
         bytes: Size of the files on this machine.
         licence: SPDX identifier, where one is stated.
@@ -33,6 +32,7 @@ class KnownModel:
     name: str
     ref: str
     kind: SourceKind
+    description: str | None
     parameters: int | None
     bytes: int | None
     licence: str | None
@@ -59,7 +59,8 @@ def describe_model(ref: str | os.PathLike[str]) -> KnownModel:
     if source.path is None:
         file = Path(source.ref) if source.kind == "gguf" else None
         size = file.stat().st_size if file else None
-        return KnownModel(name, source.ref, source.kind, None, size, None, str(file) if file else None, ready=False)
+        where = str(file) if file else None
+        return KnownModel(name, source.ref, source.kind, None, None, size, source.licence, where, ready=False)
     return _describe_folder(name, source.ref, source.kind, source.path)
 
 
@@ -71,6 +72,7 @@ def _describe_asset(asset: ModelAsset) -> KnownModel:
         name=asset.name,
         ref=asset.ref,
         kind="asset",
+        description=asset.description,
         parameters=asset.parameters,
         bytes=_size(place) if place else None,
         licence=asset.licence,
@@ -101,30 +103,18 @@ def _hub_models() -> list[KnownModel]:
 
 def _describe_folder(name: str, ref: str, kind: SourceKind, folder: Path) -> KnownModel:
     try:
-        parameters = count_parameters(folder)
-    except ModelError:
-        parameters = None
+        config, parameters = read_config(folder), count_parameters(folder)
+    except ModelError as error:
+        return KnownModel(name, ref, kind, error.what, None, _size(folder), None, str(folder), ready=False)
+    description = f"adapter of {config.get('base_model_name_or_path')}" if is_adapter(folder) else _architecture(config)
     return KnownModel(
-        name, ref, kind, parameters, _size(folder), read_licence(folder), str(folder), ready=parameters is not None
+        name, ref, kind, description, parameters, _size(folder), read_licence(folder), str(folder), ready=True
     )
 
 
-def count_parameters(folder: Path) -> int:
-    """Counts the weights of a model or adapter folder from the headers of its safetensors files.
-
-    Raises:
-        ModelError: If a file is missing or damaged.
-    """
-    total = 0
-    for file in weight_files(folder):
-        try:
-            with file.open("rb") as opened:
-                (length,) = struct.unpack("<Q", opened.read(8))
-                header = json.loads(opened.read(length))
-            total += sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-            raise ModelError(f"the weight file is damaged: {error}", where=file) from None
-    return total
+def _architecture(config: dict[str, Any]) -> str | None:
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else None
 
 
 def _size(place: Path) -> int:

@@ -3,15 +3,16 @@
 import os
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from intarsia.errors import ModelError
-from intarsia.models.folders import check_finite_tensor, is_adapter, read_config
+from intarsia.models.folders import check_finite_tensor, is_adapter, read_config, weight_files
 from intarsia.models.sources import local_folder, resolve
+
+if TYPE_CHECKING:
+    import torch
+
+# torch and transformers are imported by the functions that load: looking a model up must not wait for them.
 
 Ref = str | os.PathLike[str]
 
@@ -30,15 +31,17 @@ class Encoder(NamedTuple):
     tokenizer: Any
 
 
-def default_device() -> torch.device:
+def default_device() -> "torch.device":
     """Returns the machine's accelerator, or the CPU."""
+    import torch
+
     if torch.accelerator.is_available():
         return torch.accelerator.current_accelerator() or torch.device("cpu")
     return torch.device("cpu")
 
 
 def load_causal_lm(
-    ref: Ref, *, device: str | torch.device | None = None, dtype: torch.dtype = torch.float32
+    ref: Ref, *, device: "str | torch.device | None" = None, dtype: "torch.dtype | None" = None
 ) -> CausalLM:
     """Loads a causal language model and its tokenizer.
 
@@ -49,7 +52,7 @@ def load_causal_lm(
     Args:
         ref: Hub id, local folder, `.gguf` file or `asset:NAME`.
         device: Where to put it; by default the accelerator if there is one.
-        dtype: Type of the weights.
+        dtype: Type of the weights; float32 by default.
 
     Returns:
         The model in evaluation mode; the tokenizer with a pad token and left padding.
@@ -57,24 +60,24 @@ def load_causal_lm(
     Raises:
         ModelError: If it cannot be found or loaded, lacks weights, or has weights that are NaN or infinite.
     """
-    folder = local_folder(ref)
-    if is_adapter(folder):
-        return _load_adapted(folder, device, dtype)
-    model = _from_pretrained(AutoModelForCausalLM, folder, dtype, optional=())
-    model.name_or_path = resolve(ref).ref
+    from transformers import AutoModelForCausalLM
+
+    model = _load(ref, AutoModelForCausalLM, device, dtype)
     tokenizer = load_tokenizer(ref)
     if model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return CausalLM(model.to(device or default_device()), tokenizer)
+    return CausalLM(model, tokenizer)
 
 
-def load_encoder(ref: Ref, *, device: str | torch.device | None = None, dtype: torch.dtype = torch.float32) -> Encoder:
+def load_encoder(
+    ref: Ref, *, device: "str | torch.device | None" = None, dtype: "torch.dtype | None" = None
+) -> Encoder:
     """Loads a text encoder (the model without a task head) and its tokenizer.
 
     Args:
         ref: Hub id, local folder, `.gguf` file or `asset:NAME`.
         device: Where to put it; by default the accelerator if there is one.
-        dtype: Type of the weights.
+        dtype: Type of the weights; float32 by default.
 
     Returns:
         The model in evaluation mode and its tokenizer. Read `last_hidden_state`: a pooler that the checkpoint lacks
@@ -83,12 +86,10 @@ def load_encoder(ref: Ref, *, device: str | torch.device | None = None, dtype: t
     Raises:
         ModelError: If it cannot be found or loaded, lacks weights, or has weights that are NaN or infinite.
     """
-    folder = local_folder(ref)
-    if is_adapter(folder):
-        raise ModelError("an adapter is no encoder by itself", where=folder, fix="give its base model")
-    model = _from_pretrained(AutoModel, folder, dtype, optional=("pooler.",))
-    model.name_or_path = resolve(ref).ref
-    return Encoder(model.to(device or default_device()), load_tokenizer(ref, padding_side="right"))
+    from transformers import AutoModel
+
+    model = _load(ref, AutoModel, device, dtype, optional=("pooler.",))
+    return Encoder(model, load_tokenizer(ref, padding_side="right"))
 
 
 def load_tokenizer(ref: Ref, *, padding_side: str = "left") -> Any:
@@ -100,13 +101,15 @@ def load_tokenizer(ref: Ref, *, padding_side: str = "left") -> Any:
     Raises:
         ModelError: If there is none, or it has no token to pad with.
     """
+    from transformers import AutoTokenizer
+
     folder = local_folder(ref)
     if is_adapter(folder) and not (folder / "tokenizer_config.json").is_file():
         return load_tokenizer(base_of_adapter(folder), padding_side=padding_side)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), padding_side=padding_side, local_files_only=True)
     except Exception as error:
-        raise ModelError(f"the tokenizer cannot be loaded: {_first_line(error)}", where=folder) from error
+        raise ModelError(f"the tokenizer cannot be loaded: {_summary(error)}", where=folder) from error
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ModelError("the tokenizer has neither a pad token nor an end token", where=folder)
@@ -130,39 +133,79 @@ def base_of_adapter(folder: Path) -> str:
     return base
 
 
-def _load_adapted(folder: Path, device: str | torch.device | None, dtype: torch.dtype) -> CausalLM:
-    from peft import PeftModel
+def _load(
+    ref: Ref,
+    auto_class: Any,
+    device: "str | torch.device | None",
+    dtype: "torch.dtype | None",
+    *,
+    optional: tuple[str, ...] = (),
+) -> Any:
+    """Loads a full model, or an adapter on its base; weights whose names start with `optional` may be absent."""
+    folder = local_folder(ref)
+    if is_adapter(folder):
+        return _attach(_load_base(folder, auto_class, device, dtype, optional=optional), folder).eval()
+    model = _from_pretrained(auto_class, folder, dtype, optional)
+    # peft writes these names into adapters and their cards.
+    model.name_or_path = model.config.name_or_path = resolve(ref).ref
+    return model.to(device or default_device())
 
-    base_ref = base_of_adapter(folder)
+
+def _load_base(
+    folder: Path,
+    auto_class: Any,
+    device: "str | torch.device | None",
+    dtype: "torch.dtype | None",
+    *,
+    optional: tuple[str, ...],
+) -> Any:
+    ref, where = base_of_adapter(folder), folder / "adapter_config.json"
     try:
-        base = load_causal_lm(base_ref, device=device, dtype=dtype)
+        if is_adapter(local_folder(ref)):
+            raise ModelError("it is an adapter itself", where=ref)
+        return _load(ref, auto_class, device, dtype, optional=optional)
     except ModelError as error:
         raise ModelError(
-            f"the adapter's base model {base_ref!r} cannot be loaded: {error.what}",
-            where=folder / "adapter_config.json",
-            fix=error.fix or "make the base available, or correct base_model_name_or_path",
+            f"the adapter's base model {ref!r} cannot be loaded: {error.what}",
+            where=where,
+            fix=error.fix or "make the base available there, or correct base_model_name_or_path",
         ) from error
+
+
+def _attach(base: Any, folder: Path) -> Any:
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    for file in weight_files(folder):
+        for name, tensor in load_file(file).items():
+            check_finite_tensor(tensor, name, file)
     try:
         with warnings.catch_warnings():
+            # peft leaves adapter weights it finds no value for at their random start, and only warns.
             warnings.filterwarnings("error", message="Found missing adapter keys")
-            model = PeftModel.from_pretrained(base.model, str(folder))
+            return PeftModel.from_pretrained(base, str(folder))
     except Exception as error:
-        raise ModelError(f"the adapter does not fit {base_ref!r}: {_first_line(error)}", where=folder) from error
-    for name, parameter in model.named_parameters():
-        if "lora_" in name or "modules_to_save" in name:
-            check_finite_tensor(parameter.detach(), name, folder)
-    return CausalLM(model.eval(), load_tokenizer(folder))
+        raise ModelError(
+            f"the adapter does not fit its base model {base.name_or_path!r}: {_summary(error)}", where=folder
+        ) from error
 
 
-def _from_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype, *, optional: tuple[str, ...]) -> Any:
+def _from_pretrained(auto_class: Any, folder: Path, dtype: "torch.dtype | None", optional: tuple[str, ...]) -> Any:
+    import torch
+    from transformers.utils import logging as transformers_logging
+
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
         model, loading = auto_class.from_pretrained(
-            str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+            str(folder),
+            dtype=dtype or torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     except Exception as error:
-        raise ModelError(f"the model cannot be loaded: {_first_line(error)}", where=folder) from error
+        raise ModelError(f"the model cannot be loaded: {_summary(error)}", where=folder) from error
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
@@ -175,5 +218,7 @@ def _from_pretrained(auto_class: Any, folder: Path, dtype: torch.dtype, *, optio
     return model
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _summary(error: Exception) -> str:
+    """The error's message on one line: the first two lines of those that put the facts on the second."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) if lines else type(error).__name__

@@ -47,7 +47,7 @@ def resolve(ref: str | os.PathLike[str]) -> ModelSource:
         asset = find_asset(text)
         return ModelSource(text, "asset", _if_there(converted_asset(asset)), asset.licence)
     path = Path(text).expanduser()
-    if path.is_dir():
+    if text and path.is_dir():
         read_config(path)
         kind: SourceKind = "adapter" if is_adapter(path) else "folder"
         return ModelSource(str(path.resolve()), kind, path.resolve(), read_licence(path))
@@ -57,7 +57,7 @@ def resolve(ref: str | os.PathLike[str]) -> ModelSource:
         folder = _if_there(converted_gguf(path))
         return ModelSource(str(path.resolve()), "gguf", folder, read_licence(folder) if folder else None)
     if not isinstance(ref, str) or _looks_like_path(text):
-        raise ModelError("model not found: there is no such file or folder", where=path)
+        raise ModelError("model not found: there is no such file or folder", where=text)
     if not is_hub_id(text):
         raise ModelError(
             f"{text!r} is no model", fix="give a hub id (owner/name), a folder, a .gguf file or asset:NAME"
@@ -83,7 +83,12 @@ def local_folder(ref: str | os.PathLike[str]) -> Path:
             folder = download(source.ref)
         case _:
             folder = Path(source.ref)
-    check_folder(folder)
+    try:
+        check_folder(folder)
+    except ModelError as error:
+        if source.kind in ("asset", "gguf"):
+            raise ModelError(error.what, where=error.where, fix=f"delete {folder}: it is made again") from None
+        raise
     return folder
 
 
