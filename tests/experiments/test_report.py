@@ -102,6 +102,17 @@ def test_verdicts_are_words_not_only_colours():
     assert re.findall(r"</span> (Holds|Does not hold|Not judged)</p>", text) == ["Holds", "Does not hold", "Not judged"]
 
 
+def test_provenance_shows_mappings_and_lists_in_words():
+    provenance = {
+        "attempts": [{"started": "Monday", "seconds": 3}],
+        "tasks": ["a", "b"],
+        "hardware": {"memory_gib": 8.0},
+    }
+    text = re.sub(r"<[^>]+>|\s+", " ", render(Report("T", provenance=provenance)))
+    words = " ".join(text.split())
+    assert "attempts started Monday seconds 3 tasks a, b hardware memory (GiB) 8.0" in words
+
+
 def test_text_is_escaped():
     nasty = "<script>alert('x')</script>"
     report = Report(

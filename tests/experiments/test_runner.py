@@ -138,6 +138,12 @@ def test_nan_is_refused(toy):
         toy(lambda context: Outcome([Row("ours", "toy", "score", None, float("nan"))]))()
 
 
+def test_a_stage_with_nan_leaves_no_file(toy):
+    with pytest.raises(ValueError, match="JSON"):
+        toy(lambda context: context.stage("bad", lambda: float("nan")))()
+    assert not list((toy.folder / "runs").rglob("*bad*"))
+
+
 def test_unknown_names_are_suggested(toy):
     toy(one_row)
     with pytest.raises(UnknownNameError, match="'toy'"):

@@ -243,7 +243,7 @@ def write_duration(seconds: float) -> str:
 
 
 def _words(key: str) -> str:
-    return key.replace("_", " ")
+    return key.replace("_gib", " (GiB)").replace("_", " ")
 
 
 def _anchors(sections: Sequence[Section]) -> list[str]:
