@@ -83,12 +83,10 @@ def test_exactness_is_checked_not_assumed(model):
     model.model.embed_tokens.register_forward_hook(lambda *args: args[-1] * 2)
     # The embedding is below the stored states, so scaling it changes both ways alike.
     assert is_exact(model, 2)
+    # A model whose upper layers look at the lower ones is another matter.
+    lower = model.model.layers[0]
     model.model.layers[3].register_forward_pre_hook(
-        lambda layer, args: (
-            (args[0] + model.model.layers[0].mlp.up_proj.weight.sum(),)
-            if hasattr(model.model.layers[0], "mlp")
-            else args
-        )
+        lambda _, args: (args[0] * 2,) if model.model.layers[0] is lower else args
     )
     assert not is_exact(model, 2)
 

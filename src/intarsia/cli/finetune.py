@@ -78,7 +78,7 @@ def finetune(
             config,
             output,
             miub=MIUBConfig() if miub else None,
-            progress=lambda done, of, log: advance(1),
+            progress=advance,
         )
     log = read_json(output / HISTORY)["log"]
     outcome = {

@@ -29,7 +29,8 @@ def generate(
 
     from intarsia.errors import DataError, InputError
     from intarsia.files import write_text
-    from intarsia.models import answer_prompts, load_causal_lm
+    from intarsia.models import load_causal_lm
+    from intarsia.models.answering import answer_prompts
 
     if (prompt is None) == (data is None):
         raise InputError("give either a prompt or --data", fix='intarsia generate MODEL "your prompt"')

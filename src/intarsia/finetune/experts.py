@@ -23,8 +23,8 @@ from intarsia.models.lower_states import decoder_layers, is_exact, store_lower_s
 HISTORY = "history.json"
 """File in an expert's folder: the training log, loss and MIUB by step."""
 
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called with steps done, steps in all, and the newest log entry."""
+Progress = Callable[[int], None]
+"""Called with the number of steps done since the last call."""
 
 
 def train_expert(
@@ -49,7 +49,7 @@ def train_expert(
         miub: Settings of the internal metric logged beside the loss. None logs none.
         states_folder: Where states of the layers below `config.top_layers` are kept for reuse, e.g. between experts
             or ranks. Default: a folder beside `output` that is removed afterwards.
-        progress: Told about every step.
+        progress: Called with 1 after every step; at once with the steps of a resumed run that were done before.
 
     Returns:
         `output`.
@@ -144,14 +144,17 @@ def _trainer(
     return trainer
 
 
-class _Tell(TrainerCallback):  # type: ignore[misc]
-    """Passes steps and log entries on to a `Progress`."""
+class _Tell(TrainerCallback):
+    """Passes steps on to a `Progress`."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._progress(state.global_step)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._progress(state.global_step, state.max_steps, state.log_history[-1] if state.log_history else {})
+        self._progress(1)
 
 
 def _last_checkpoint(work: Path) -> str | None:

@@ -21,7 +21,7 @@ class ExpertTrainingArguments(TrainingArguments):
     report_to: Any = field(default="none")
 
 
-class ExpertTrainer(Trainer):  # type: ignore[misc]
+class ExpertTrainer(Trainer):
     """Trains on batches of `AnswerCollator`.
 
     A vocabulary of tens of thousands makes the head cost more than the layers, yet only answer positions carry loss:

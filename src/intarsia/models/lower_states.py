@@ -22,7 +22,7 @@ from intarsia.errors import ModelError
 from intarsia.files import atomic_file
 
 
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
+def decoder_layers(model: Any) -> nn.ModuleList:
     """Returns the list of decoder layers of a causal language model, adapted by peft or not.
 
     Raises:
@@ -43,7 +43,7 @@ class _PassThrough(nn.Module):
 
 
 @contextmanager
-def _layers_replaced(model: nn.Module, indices: Iterable[int]) -> Iterator[nn.ModuleList]:
+def _layers_replaced(model: Any, indices: Iterable[int]) -> Iterator[nn.ModuleList]:
     # Indices, names and cache slots of the layers that stay are unchanged, so adapters trained and checkpoints
     # written inside the context carry the names they have outside.
     layers = decoder_layers(model)
@@ -58,7 +58,7 @@ def _layers_replaced(model: nn.Module, indices: Iterable[int]) -> Iterator[nn.Mo
 
 
 @contextmanager
-def upper_layers_only(model: nn.Module, first: int) -> Iterator[None]:
+def upper_layers_only(model: Any, first: int) -> Iterator[None]:
     """Within the context, `model(inputs_embeds=states)` expects the states that enter layer `first`.
 
     Args:
@@ -71,7 +71,7 @@ def upper_layers_only(model: nn.Module, first: int) -> Iterator[None]:
 
 @torch.no_grad()
 def states_entering(
-    model: nn.Module, first: int, input_ids: Int[Tensor, "batch seq"], attention_mask: Int[Tensor, "batch seq"]
+    model: Any, first: int, input_ids: Int[Tensor, "batch seq"], attention_mask: Int[Tensor, "batch seq"]
 ) -> Float[Tensor, "batch seq dim"]:
     """Returns the hidden states that enter decoder layer `first`, running only the layers below it."""
     captured: list[Tensor] = []
@@ -94,13 +94,13 @@ def _body(model: Any) -> Any:
 
 
 @torch.no_grad()
-def is_exact(model: nn.Module, first: int, *, tolerance: float = 1e-4) -> bool:
+def is_exact(model: Any, first: int, *, tolerance: float = 1e-4) -> bool:
     """Checks on one random sequence that the upper layers on stored states give the whole model's logits.
 
     Architectures that transform `inputs_embeds` before the first layer, or whose layers return more than hidden
     states, fail the check; callers then train the whole model.
     """
-    ids = torch.randint(5, model.config.vocab_size, (1, 8), generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr, arg-type]
+    ids = torch.randint(5, model.config.vocab_size, (1, 8), generator=torch.Generator().manual_seed(0))
     ids = ids.to(next(model.parameters()).device)
     mask = torch.ones_like(ids)
     try:
@@ -156,7 +156,7 @@ def pad_left(sequences: Sequence[Tensor], value: float = 0) -> tuple[Tensor, Int
 
 
 def store_lower_states(
-    model: nn.Module,
+    model: Any,
     first: int,
     sequences: Sequence[Sequence[int]],
     folder: str | Path,
@@ -187,7 +187,7 @@ def store_lower_states(
 
 
 def _compute(
-    model: nn.Module,
+    model: Any,
     first: int,
     sequences: Sequence[Sequence[int]],
     offsets: npt.NDArray[np.int64],
@@ -195,9 +195,9 @@ def _compute(
     tokens_per_batch: int,
     progress: Any,
 ) -> None:
-    dim = model.config.hidden_size  # type: ignore[union-attr]
+    dim = model.config.hidden_size
     device = next(model.parameters()).device
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(int(offsets[-1]), int(dim)))  # type: ignore[no-untyped-call]
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(int(offsets[-1]), int(dim)))
     for batch in batches_by_length([len(sequence) for sequence in sequences], tokens_per_batch):
         longest = max(len(sequences[index]) for index in batch)
         # Padding on the right: causal attention keeps it away from the tokens before it.
@@ -224,10 +224,10 @@ def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> list[lis
     return batches
 
 
-def _fingerprint(model: nn.Module, first: int, sequences: Sequence[Sequence[int]]) -> str:
+def _fingerprint(model: Any, first: int, sequences: Sequence[Sequence[int]]) -> str:
     digest = hashlib.sha256(f"{type(model).__name__} {first}".encode())
     # Every 997th weight of the embedding and the frozen layers tells models apart at the price of a glance.
-    lower = [model.get_input_embeddings(), *list(decoder_layers(model))[:first]]  # type: ignore[operator]
+    lower = [model.get_input_embeddings(), *list(decoder_layers(model))[:first]]
     for module in lower:
         for parameter in module.parameters():
             digest.update(parameter.detach().flatten()[::997].float().cpu().numpy().tobytes())

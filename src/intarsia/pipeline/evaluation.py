@@ -126,7 +126,7 @@ def ask(
         progress: Called with the number of rows done after each batch.
     """
     candidates = sorted({token for tokens in test.labels.values() for token in tokens})
-    row_inputs = {} if mixture is None else {"mixture": mixture}
+    row_inputs: Any = {} if mixture is None else {"mixture": mixture}
     scores = score_answers(model, test.inputs, test.answers, candidates=candidates, progress=progress, **row_inputs)
     exact, choice = {}, {}
     for task, part in test.tasks():

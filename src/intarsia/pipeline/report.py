@@ -66,18 +66,16 @@ def _plain(system: str) -> str:
 def _systems(recipe: Recipe, result: RunResult) -> Section:
     tasks = list(recipe.tasks)
     shown = [system for system in result.systems if system.kind != "expert"]
-    rows: list[list[Cell]] = [
-        ["each task's own expert", *(result.own[task] for task in tasks), Estimate(100.0), ""],
-        *(
+    rows: list[list[Cell]] = [["each task's own expert", *(result.own[task] for task in tasks), Estimate(100.0), ""]]
+    for system in shown:
+        rows.append(
             [
                 _plain(system.name),
                 *(system.accuracy[task] for task in tasks),
                 system.normalised,
                 ", ".join(f"{key} {value:g}" for key, value in system.settings.items()),
             ]
-            for system in shown
-        ),
-    ]
+        )
     highlight = [1 + index for index, system in enumerate(shown) if system.name == result.merged]
     scores = {_plain(system.name): {"normalised score": system.normalised} for system in shown}
     closed = [system for system in shown if system.choice]

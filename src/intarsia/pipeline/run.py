@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -90,7 +89,7 @@ def run_recipe(
         tasks=list(recipe.tasks),
         folder=folder,
         merged=f"twin rank {recipe.merge.rank}",
-        mixture=work.mixture_by_task(),
+        mixture=np.array([work.routed[task] for task in recipe.tasks]).T,
     )
     if not result.report.exists():
         record["wall_seconds"] = round(record.get("wall_seconds", 0) + time.perf_counter() - start, 1)
@@ -175,7 +174,7 @@ class Run:
                     folder,
                     miub=MIUBConfig(),
                     states_folder=self.states_folder,
-                    progress=lambda done, of, log, advance=advance: advance(1),
+                    progress=advance,
                 )
         return folders
 
@@ -241,23 +240,23 @@ class Run:
         return self._answers("test", system, make)
 
     @cached_property
-    def mixture(self) -> Tensor:
-        """The router's weights for each test prompt, `[rows, experts]`."""
-        path = self.folder / "evaluation" / "mixture.json"
+    def routed(self) -> dict[str, list[float]]:
+        """The router's weight of each expert, by name, for each test prompt."""
+        path = self.folder / "evaluation" / "routing.json"
         if not path.exists():
             rows = self.rows["test"]
             with self._twin_on_states(), self.stages.stage("route the test prompts", len(rows)) as advance:
-                write_json(path, route(self.twin, rows, advance).tolist())
-        return torch.tensor(read_json(path))
+                weights = route(self.twin, rows, advance)
+            write_json(path, dict(zip(self.twin.experts, weights.T.tolist(), strict=True)))
+        return dict(read_json(path))
 
-    def mixture_by_task(self) -> npt.NDArray[np.float64]:
-        """`mixture` with its columns in the order of the tasks; experts stand in the order of their names."""
-        names = sorted(self.tasks)
-        return self.mixture.double().numpy()[:, [names.index(task) for task in self.tasks]]
+    def _mixture(self) -> Tensor:
+        """`routed` as the merged model takes it, `[rows, experts]`."""
+        return torch.tensor([self.routed[name] for name in self.twin.experts]).T
 
     @contextmanager
     def _twin_on_states(self) -> Iterator[None]:
-        with upper_layers_only(self.twin.shared_model, self.first_layer):
+        with upper_layers_only(self.twin, self.first_layer):
             yield
 
     # Systems
@@ -309,15 +308,24 @@ class Run:
         rank = self.recipe.merge.rank
         for other in sorted({*self.recipe.merge.ranks, rank}):
             name = f"twin rank {other}"
-            yield Asked(name, "twin", self._ask_twin(name, rank=other, mixture=lambda: self.mixture), {"rank": other})
-        hard = partial(one_hot_of_largest, self.mixture)
+            yield Asked(name, "twin", self._ask_twin(name, rank=other, mixture=self._mixture), {"rank": other})
+
+        def hard() -> Tensor:
+            return one_hot_of_largest(self._mixture())
+
         name = f"twin rank {rank}, hard routing"
-        yield Asked(name, "twin", self._ask_twin(name, rank=rank, mixture=hard), {"rank": rank})
+        yield Asked(
+            name,
+            "twin",
+            self._ask_twin(name, rank=rank, mixture=hard),
+            {"rank": rank},
+        )
         name = f"twin rank {rank}, told the task"
         yield Asked(name, "oracle", self._ask_twin(name, rank=rank, mixture=self._told), {"rank": rank})
 
     def _told(self) -> Tensor:
-        """All weight on the expert of each row's task. Experts stand in the order of their names."""
-        names = sorted(self.tasks)
-        tasks = [names.index(task) for task, count in self.rows["test"].rows.items() for _ in range(count)]
-        return torch.nn.functional.one_hot(torch.tensor(tasks), len(names)).float()
+        """All weight on the expert of each row's own task."""
+        weights: Tensor = self.twin.mixture(
+            [task for task, count in self.rows["test"].rows.items() for _ in range(count)]
+        )
+        return weights
