@@ -24,7 +24,7 @@ def vocabulary() -> tuple[list[str], list[str]]:
     return [*SPECIAL, *alphabet, *(merge.replace(" ", "") for merge in merges)], merges
 
 
-def make_tokenizer(*, chat_template: str | None = CHAT_TEMPLATE, pad: bool = True) -> PreTrainedTokenizerFast:
+def make_tokenizer() -> PreTrainedTokenizerFast:
     tokens, merges = vocabulary()
     backend = Tokenizer(
         BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=[tuple(merge.split()) for merge in merges])
@@ -36,9 +36,9 @@ def make_tokenizer(*, chat_template: str | None = CHAT_TEMPLATE, pad: bool = Tru
         bos_token=SPECIAL[1],
         eos_token=SPECIAL[2],
         unk_token=SPECIAL[0],
-        **({"pad_token": SPECIAL[2]} if pad else {}),
+        pad_token=SPECIAL[2],
     )
-    tokenizer.chat_template = chat_template
+    tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
 
@@ -65,16 +65,19 @@ def save_model(folder: Path) -> Path:
     return folder
 
 
-def write_gguf(file: Path, *, pre_tokenizer: str = "smollm") -> Path:
-    """Writes a tiny random Llama as GGUF, with tokenizer and chat template, as llama.cpp would."""
+def write_gguf(file: Path, *, architecture: str = "llama", layers: int = LAYERS) -> Path:
+    """Writes a tiny random Llama as GGUF, with tokenizer and chat template, as llama.cpp would.
+
+    Its header promises `layers` layers; the file holds `LAYERS`.
+    """
     import gguf
 
     rng = np.random.default_rng(0)
     tokens, merges = vocabulary()
-    writer = gguf.GGUFWriter(file, "llama")
+    writer = gguf.GGUFWriter(file, architecture)
     writer.add_name("tiny")
     writer.add_license("apache-2.0")
-    writer.add_block_count(LAYERS)
+    writer.add_block_count(layers)
     writer.add_context_length(64)
     writer.add_embedding_length(DIM)
     writer.add_feed_forward_length(2 * DIM)
@@ -85,7 +88,7 @@ def write_gguf(file: Path, *, pre_tokenizer: str = "smollm") -> Path:
     writer.add_rope_dimension_count(DIM // HEADS)
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre_tokenizer)
+    writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
     writer.add_token_types([3] * len(SPECIAL) + [1] * (len(tokens) - len(SPECIAL)))
     writer.add_token_merges(merges)
@@ -135,6 +138,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("INTARSIA_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def strange_gguf_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """GGUF files that are whole but cannot be used. Read only."""
+    folder = tmp_path_factory.mktemp("strange")
+    return {
+        "architecture": write_gguf(folder / "architecture.gguf", architecture="perceptron"),
+        "layers": write_gguf(folder / "layers.gguf", layers=LAYERS + 1),
+    }
 
 
 @pytest.fixture(scope="session")

@@ -109,6 +109,17 @@ def test_not_a_gguf_file(tmp_path: Path, cache: Path) -> None:
     assert caught.value.where == str(file)
 
 
+@pytest.mark.parametrize(
+    ("problem", "message"), [("architecture", "perceptron"), ("layers", r"lacks model\.layers\.2\.")]
+)
+def test_file_that_cannot_be_converted(
+    strange_gguf_files: dict[str, Path], cache: Path, problem: str, message: str
+) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        local_folder(strange_gguf_files[problem])
+    assert caught.value.where == str(strange_gguf_files[problem])
+
+
 @pytest.mark.parametrize("keep", [4, 30, 3000, 40_000])
 def test_truncated_file_leaves_nothing_behind(gguf_file: Path, tmp_path: Path, cache: Path, keep: int) -> None:
     file = tmp_path / "short.gguf"

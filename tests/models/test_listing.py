@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -51,6 +52,24 @@ def test_parameters_of_a_damaged_file(broken: Path) -> None:
 def test_a_hub_model_that_is_not_here() -> None:
     described = describe_model("owner/never-downloaded")
     assert (described.kind, described.ready, described.where) == ("hub", False, None)
+
+
+def test_the_hub_cache_is_listed(
+    model_folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "owner" / "tiny").mkdir(parents=True)  # a folder of that name is something else
+    monkeypatch.chdir(tmp_path)
+    repositories = [
+        SimpleNamespace(repo_id="owner/tiny", repo_type="model"),
+        SimpleNamespace(repo_id="owner/half", repo_type="model"),
+        SimpleNamespace(repo_id="owner/texts", repo_type="dataset"),
+    ]
+    files = {"owner/tiny": str(model_folder / "config.json")}
+    monkeypatch.setattr("huggingface_hub.scan_cache_dir", lambda: SimpleNamespace(repos=repositories))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda ref, name: files.get(ref))
+    half, tiny = [model for model in list_models() if model.kind == "hub"]
+    assert (half.ref, half.ready) == ("owner/half", False)
+    assert (tiny.ref, tiny.ready, tiny.where) == ("owner/tiny", True, str(model_folder))
 
 
 def run(*arguments: str) -> tuple[int, str, str]:

@@ -132,7 +132,8 @@ def _split_digits(tokenizer: Any) -> None:
 
 def _damaged(file: Path, error: Exception) -> ModelError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return ModelError(f"the GGUF file cannot be read: {reason}", where=file, fix="check that its download was complete")
+    fix = "check that its download was complete, and that transformers reads GGUF files of its architecture"
+    return ModelError(f"the GGUF file cannot be read: {reason}", where=file, fix=fix)
 
 
 @contextlib.contextmanager

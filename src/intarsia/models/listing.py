@@ -9,6 +9,7 @@ from intarsia.errors import ModelError
 from intarsia.models.assets import MODEL_ASSETS, ModelAsset, asset_file, converted_asset, find_asset
 from intarsia.models.cache import models_cache
 from intarsia.models.folders import count_parameters, is_adapter, read_config
+from intarsia.models.hub import cached_snapshot
 from intarsia.models.model_card import read_licence, read_model_card
 from intarsia.models.sources import SourceKind, resolve
 
@@ -55,12 +56,12 @@ def describe_model(ref: str | os.PathLike[str]) -> KnownModel:
     source = resolve(ref)
     if source.kind == "asset":
         return _describe_asset(find_asset(source.ref))
-    name = Path(source.ref).name if source.kind != "hub" else source.ref
+    if source.kind == "hub":
+        return _describe_hub_model(source.ref, source.path)
+    name = Path(source.ref).name
     if source.path is None:
-        file = Path(source.ref) if source.kind == "gguf" else None
-        size = file.stat().st_size if file else None
-        where = str(file) if file else None
-        return KnownModel(name, source.ref, source.kind, None, None, size, source.licence, where, ready=False)
+        size = Path(source.ref).stat().st_size
+        return KnownModel(name, source.ref, source.kind, None, None, size, source.licence, source.ref, ready=False)
     return _describe_folder(name, source.ref, source.kind, source.path)
 
 
@@ -98,7 +99,14 @@ def _hub_models() -> list[KnownModel]:
     except CacheNotFound:
         return []
     names = sorted(repository.repo_id for repository in repositories if repository.repo_type == "model")
-    return [describe_model(name) for name in names]
+    # Not by `describe_model`: a folder of the same name in the working folder is not what the cache holds.
+    return [_describe_hub_model(name, cached_snapshot(name)) for name in names]
+
+
+def _describe_hub_model(name: str, snapshot: Path | None) -> KnownModel:
+    if snapshot is None:
+        return KnownModel(name, name, "hub", None, None, None, None, None, ready=False)
+    return _describe_folder(name, name, "hub", snapshot)
 
 
 def _describe_folder(name: str, ref: str, kind: SourceKind, folder: Path) -> KnownModel:
