@@ -31,7 +31,7 @@ def evaluate(
     from intarsia.metrics import bootstrap_interval
     from intarsia.models import load_causal_lm
     from intarsia.models.prompts import set_instruction
-    from intarsia.pipeline.evaluation import TestSet, ask, route
+    from intarsia.pipeline.evaluation import TestSet, ask, over_prompts
     from intarsia.pipeline.progress import Stages
     from intarsia.pipeline.recipe import TaskRecipe
     from intarsia.pipeline.tasks import draw_rows
@@ -53,7 +53,7 @@ def evaluate(
     test = TestSet.build(loaded.tokenizer, rows, labels)
     with stages.stage(f"answer {len(test)} rows", len(test)) as advance:
         experts = getattr(loaded.model.config, "experts", None)
-        mixture = route(loaded.model, test, lambda count: None) if experts else None
+        mixture = over_prompts(test, loaded.model.route) if experts else None
         answers = ask(loaded.model, test, mixture=mixture, progress=advance)
     table = []
     for metric, hits in (("exact answer", answers.exact), ("choice among labels", answers.choice)):

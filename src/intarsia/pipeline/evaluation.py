@@ -59,6 +59,17 @@ class TestSet:
         states = store_lower_states(model, first, self.inputs, folder, progress=progress)
         return TestSet(self.rows, states, self.prompt_lengths, self.answers, self.labels)
 
+    def first(self, count: int) -> "TestSet":
+        """The first rows of a set of one task."""
+        inputs = self.inputs
+        if isinstance(inputs, LowerStates):
+            inputs = LowerStates(inputs.states, inputs.offsets[: count + 1], inputs.first)
+        else:
+            inputs = inputs[:count]
+        answers = self.answers[:count]
+        rows = {task: len(answers) for task in self.rows}
+        return TestSet(rows, inputs, self.prompt_lengths[:count], answers, self.labels)
+
     def prompts(self) -> list[Tensor]:
         """The inputs without the answers."""
         return [torch.as_tensor(self.inputs[row])[:length] for row, length in enumerate(self.prompt_lengths)]
@@ -156,16 +167,26 @@ def weights_replaced(model: torch.nn.Module, weights: Mapping[str, Tensor]) -> I
 
 
 @torch.no_grad()
-def route(twin: Any, rows: TestSet, progress: Callable[[int], None]) -> Float[Tensor, "rows experts"]:
-    """Returns the weights a twin-merged model's router gives each row's prompt; the answer is not shown to it."""
+def over_prompts(
+    rows: TestSet, function: Callable[..., Tensor], progress: Callable[[int], None] | None = None
+) -> Float[Tensor, "rows out"]:
+    """Applies a twin-merged model's `route` or `pooled_states` to each row's prompt; the answer is not shown to it.
+
+    Args:
+        rows: The rows; with stored states for a model within `upper_layers_only`.
+        function: Takes `input_ids` or `inputs_embeds`, `attention_mask` and `position_ids`; returns `[batch, out]`.
+        progress: Called with the number of rows done after each batch.
+    """
     prompts = rows.prompts()
-    out = torch.zeros(len(rows), len(twin.config.experts))
+    results: dict[int, Tensor] = {}
     for batch in batches_by_length([len(prompt) for prompt in prompts], 3072):
         padded, mask = pad_left([prompts[row] for row in batch])
         inputs = {"inputs_embeds" if isinstance(rows.inputs, LowerStates) else "input_ids": padded}
-        out[batch] = twin.route(**inputs, attention_mask=mask, position_ids=position_ids(mask)).float().cpu()
-        progress(len(batch))
-    return out
+        found = function(**inputs, attention_mask=mask, position_ids=position_ids(mask)).float().cpu()
+        results.update(zip(batch, found, strict=True))
+        if progress is not None:
+            progress(len(batch))
+    return torch.stack([results[row] for row in range(len(rows))])
 
 
 def one_hot_of_largest(mixture: Float[Tensor, "rows experts"]) -> Float[Tensor, "rows experts"]:

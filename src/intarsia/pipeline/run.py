@@ -28,17 +28,17 @@ from torch import Tensor
 from intarsia.data import TextToTextRow
 from intarsia.errors import RunExistsError
 from intarsia.experiments import provenance
-from intarsia.files import read_json, write_json
+from intarsia.files import atomic_folder, read_json, write_json
 from intarsia.finetune.experts import train_expert
 from intarsia.finetune.miub import MIUBConfig
 from intarsia.merge import Expert, merge_state, open_expert, open_experts
 from intarsia.merge.checkpoints import StateDict
 from intarsia.merge.config import TwinMergingConfig
-from intarsia.merge.twin import twin_merge
+from intarsia.merge.twin import fit_router, merge_residuals
 from intarsia.models import CausalLM, load_causal_lm
 from intarsia.models.lower_states import decoder_layers, is_exact, upper_layers_only
 from intarsia.models.prompts import set_instruction
-from intarsia.pipeline.evaluation import Answers, TestSet, ask, one_hot_of_largest, route, weights_replaced
+from intarsia.pipeline.evaluation import Answers, TestSet, ask, one_hot_of_largest, over_prompts, weights_replaced
 from intarsia.pipeline.progress import Stages
 from intarsia.pipeline.recipe import Recipe
 from intarsia.pipeline.results import Asked, RunResult, expert_name, judge
@@ -184,31 +184,42 @@ class Run:
         output = self.folder / "model"
         if not output.exists():
             merge = self.recipe.merge
-            texts = {
-                name: [self._prompt(row) for row in rows.train[: merge.router_texts]]
-                for name, rows in self.tasks.items()
-            }
             config = TwinMergingConfig(gamma=merge.gamma, rank=merge.rank, seed=self.recipe.seed)
-            with self.stages.stage("merge the experts and train the router"):
-                twin_merge(self.base, self.experts, texts, config=config, output=output)
+            with self.stages.stage("merge the experts"):
+                # The merge changes the model it is given; ours stays the base.
+                base = load_causal_lm(self.recipe.model).model
+                twin = merge_residuals(base, self.recipe.model, self.experts, config=config)
+            with self.stages.stage("train the router", len(self.tasks)) as advance:
+                states = {}
+                with upper_layers_only(twin, self.first_layer):
+                    for name, rows in self.tasks.items():
+                        texts = self._with_states({name: rows.train}).first(merge.router_texts)
+                        states[name] = over_prompts(texts, twin.pooled_states)
+                        advance(1)
+                fit_router(twin, states, config=config)
+            with atomic_folder(output) as folder:
+                twin.save_pretrained(folder)
+                self.base.tokenizer.save_pretrained(folder)
         return load_causal_lm(output).model
 
-    def _prompt(self, row: TextToTextRow) -> str:
-        message = [{"role": "user", "content": row.prompt}]
-        return str(self.base.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
+    def _with_states(
+        self, rows: Mapping[str, list[TextToTextRow]], progress: Callable[[int], None] | None = None
+    ) -> TestSet:
+        labels = {task: of_task.labels for task, of_task in self.tasks.items() if task in rows}
+        tokenised = TestSet.build(self.base.tokenizer, rows, labels)
+        return tokenised.with_states(self.base.model, self.first_layer, self.states_folder, progress)
 
     # What each system answers
 
     @cached_property
     def rows(self) -> dict[str, TestSet]:
         """The dev and test rows of all tasks, with the states of the frozen lower layers."""
-        labels = {task: rows.labels for task, rows in self.tasks.items()}
         sets = {}
         for part in ("dev", "test"):
-            of_part = {task: getattr(rows, part) for task, rows in self.tasks.items()}
-            rows = TestSet.build(self.base.tokenizer, of_part, labels)
-            with self.stages.stage(f"frozen lower layers on {part} rows", len(rows)) as advance:
-                sets[part] = rows.with_states(self.base.model, self.first_layer, self.states_folder, advance)
+            rows = {task: getattr(of_task, part) for task, of_task in self.tasks.items()}
+            total = sum(map(len, rows.values()))
+            with self.stages.stage(f"frozen lower layers on {part} rows", total) as advance:
+                sets[part] = self._with_states(rows, advance)
         return sets
 
     def _answers(self, part: str, system: str, make: Callable[[TestSet, Callable[[int], None]], Answers]) -> Answers:
@@ -246,7 +257,7 @@ class Run:
         if not path.exists():
             rows = self.rows["test"]
             with self._twin_on_states(), self.stages.stage("route the test prompts", len(rows)) as advance:
-                weights = route(self.twin, rows, advance)
+                weights = over_prompts(rows, self.twin.route, advance)
             write_json(path, dict(zip(self.twin.experts, weights.T.tolist(), strict=True)))
         return dict(read_json(path))
 
