@@ -22,6 +22,20 @@ _HOMES = {
     "adamerging_coefficients": "methods.adamerging",
     "fisher_diagonal": "methods.fisher",
     "gram_matrices": "methods.regmean",
+    "Head": "heads",
+    "Router": "router",
+    "RouterConfig": "config",
+    "TwinMergedConfig": "modeling",
+    "TwinMergedForCausalLM": "modeling",
+    "TwinMergedForSequenceClassification": "modeling",
+    "TwinMergingConfig": "config",
+    "embed_texts": "twin",
+    "fit_router": "twin",
+    "merge_residual_encoders": "twin",
+    "merge_residuals": "twin",
+    "train_router": "router",
+    "twin_merge": "twin",
+    "twin_merge_classifiers": "twin",
 }
 
 __all__ = sorted(_HOMES)

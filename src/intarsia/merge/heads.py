@@ -1,0 +1,109 @@
+"""Classification heads: never merged, one per expert, run on the merged encoder's output."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from intarsia.errors import ConfigError
+from intarsia.merge.router import pool_states
+
+
+@dataclass(frozen=True)
+class Head:
+    """One expert's classification head.
+
+    Attributes:
+        labels: Names of its classes, in the order of its outputs.
+        state: Its tensors: `weight` and `bias` of one linear layer, or, with `config`, those of the architecture's
+            own head by their names in the checkpoint.
+        pooling: What the linear layer reads: the mean over tokens or the first token's state.
+        config: The config of the expert's `...ForSequenceClassification` model, if it has the architecture's own head.
+    """
+
+    labels: tuple[str, ...]
+    state: Mapping[str, Tensor] = field(repr=False)
+    pooling: Literal["mean", "first"] = "mean"
+    config: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.pooling not in ("mean", "first"):
+            raise ConfigError("pooling", self.pooling, "'mean' or 'first'")
+
+    def spec(self) -> dict[str, Any]:
+        """What rebuilds the head without its weights."""
+        return {
+            "labels": list(self.labels),
+            "pooling": self.pooling,
+            "config": dict(self.config) if self.config else None,
+        }
+
+
+class LinearHead(nn.Module):
+    """One linear layer on pooled states.
+
+    Args:
+        inputs: Width of the states.
+        labels: Number of classes.
+        pooling: `"mean"` or `"first"`.
+    """
+
+    def __init__(self, inputs: int, labels: int, pooling: str) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.weight = nn.Parameter(torch.zeros(labels, inputs))
+        self.bias = nn.Parameter(torch.zeros(labels))
+
+    def forward(
+        self, outputs: Any, mask: Int[Tensor, "batch seq"], rows: Int[Tensor, "rows"]
+    ) -> Float[Tensor, "rows labels"]:
+        """Returns the logits of some rows of an encoder's output."""
+        states = outputs.last_hidden_state[rows]
+        pooled = states[:, 0] if self.pooling == "first" else pool_states(states, mask[rows].bool(), "mean")
+        return torch.nn.functional.linear(pooled, self.weight, self.bias)
+
+
+class ArchitectureHead(nn.Module):
+    """The head of a `...ForSequenceClassification` architecture, whose encoder is replaced by its output.
+
+    Args:
+        config: Of the expert.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        device = torch.empty(0).device
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**config))
+        setattr(model, model.base_model_prefix, _Given())
+        self.model = model.to_empty(device=device)
+
+    def forward(
+        self, outputs: Any, mask: Int[Tensor, "batch seq"], rows: Int[Tensor, "rows"]
+    ) -> Float[Tensor, "rows labels"]:
+        """Returns the logits of some rows of an encoder's output."""
+        pooler = getattr(outputs, "pooler_output", None)
+        selected = BaseModelOutputWithPooling(
+            last_hidden_state=outputs.last_hidden_state[rows],
+            pooler_output=None if pooler is None else pooler[rows],
+        )
+        return self.model(input_ids=selected, attention_mask=mask[rows]).logits
+
+
+class _Given(nn.Module):
+    """Stands in for the encoder: what is passed as tokens is its output already."""
+
+    def forward(self, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        return input_ids
+
+
+def build_head(spec: Mapping[str, Any], inputs: int) -> LinearHead | ArchitectureHead:
+    """Builds an empty head from what `Head.spec` returned."""
+    if spec["config"] is not None:
+        return ArchitectureHead(spec["config"])
+    return LinearHead(inputs, len(spec["labels"]), spec["pooling"])
