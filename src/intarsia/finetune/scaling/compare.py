@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from intarsia.errors import InputError
 from intarsia.finetune.scaling.concordance import falling, trend
 from intarsia.finetune.scaling.config import AXES, ScalingConfig
-from intarsia.finetune.scaling.law import ScalingFit, fit_scaling_law
+from intarsia.finetune.scaling.law import ScalingFit, fit_scaling_law, identifiable_part
 from intarsia.finetune.scaling.table import RunTable
 
 
@@ -77,8 +77,8 @@ def compare_metrics(
 ) -> MetricComparison:
     """Compares metrics on one table of one alpha policy.
 
-    A law that cannot be fitted (too few values on an axis, say) leaves its columns empty with a note; everything that
-    needs no fit is still reported.
+    Laws are fitted to the identifiable part of each data set (see `identifiable_part`). A law that cannot be fitted
+    leaves its columns empty with a note; everything that needs no fit is reported for all runs.
 
     Args:
         table: Runs of one alpha policy, of one or more data sets.
@@ -94,10 +94,12 @@ def compare_metrics(
     scores = []
     for metric in metrics:
         table.values(metric)
-        notes = []
+        notes: list[str] = []
         for dataset in table.datasets:
+            part, cut = identifiable_part(table.where(dataset=dataset), config)
+            notes.extend(f"{dataset}: {note}" for note in cut)
             try:
-                fits[dataset][metric] = fit_scaling_law(table.where(dataset=dataset), metric, config)
+                fits[dataset][metric] = fit_scaling_law(part, metric, config)
             except InputError as error:
                 notes.append(f"{dataset}: no fit: {error.what}")
         scores.append(_score(table, metric, [by[metric] for by in fits.values() if metric in by], notes, accuracy))

@@ -78,9 +78,12 @@ class SweepConfig:
     Attributes:
         model: Base model: hub id, folder or `asset:NAME`; an encoder gets mean pooling and a linear head, a causal
             language model learns to answer with the label.
-        train: Training rows: a file, a catalogue name, `asset:NAME` or a hub id.
-        test: Held-out rows; None: the `test` split of `train`, or, for a file, its last `held_out` rows.
-        name: Name of the data set in the table; None: taken from `train`.
+        data: Rows with splits `train` and `test`: a file (then cut by the hash of the text), a folder, a name of the
+            catalogue, `asset:NAME` or a hub id.
+        schema: `classification`, or `text-to-text` for causal language models.
+        fields: Row field -> column of the data, where they are not called the same.
+        test_split: Split the held-out rows come from.
+        name: Name of the data set in the table; None: `data` itself.
         ranks: Ranks.
         sizes: Numbers of training rows; an empty sequence means all rows. The smaller sets are parts of the larger.
         layers: Numbers of layers kept, counted from the input; an empty sequence means the whole model.
@@ -99,11 +102,14 @@ class SweepConfig:
         target_modules: Names of the adapted linear layers; empty: peft's choice for the architecture (query and
             value), or all linear layers where it has none.
         shuffles: Random pairings of tokens for the permutation null of the internal metric.
+        dtype: Type of the base model's weights; the adapter's are float32.
     """
 
     model: str
-    train: str
-    test: str | None = None
+    data: str
+    schema: Literal["classification", "text-to-text"] = "classification"
+    fields: Mapping[str, str | Sequence[str]] | None = None
+    test_split: str = "test"
     name: str | None = None
     ranks: Sequence[int] = (2, 8, 32, 128)
     sizes: Sequence[int] = ()
@@ -121,6 +127,7 @@ class SweepConfig:
     tokens: int = 2000
     target_modules: Sequence[str] = ()
     shuffles: int = 5
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         for name in ("ranks", "seeds", "policies"):
@@ -143,3 +150,12 @@ class SweepConfig:
                 raise ConfigError("learning_rate", rate, "positive")
         if self.shuffles < 0:
             raise ConfigError("shuffles", self.shuffles, "at least 0")
+        if self.schema not in ("classification", "text-to-text"):
+            raise ConfigError("schema", self.schema, "'classification' or 'text-to-text'")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ConfigError("dtype", self.dtype, "'float32' or 'bfloat16'")
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set in the table."""
+        return self.name or self.data

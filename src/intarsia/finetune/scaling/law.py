@@ -241,6 +241,28 @@ def fit_scaling_law(table: RunTable, metric: str, config: ScalingConfig | None =
     )
 
 
+def identifiable_part(table: RunTable, config: ScalingConfig | None = None) -> tuple[RunTable, list[str]]:
+    """The largest part of a table that a law can be fitted to as it is.
+
+    Two values of an axis determine an amplitude but no exponent. Of such an axis only the largest value is kept; axes
+    with a given exponent, and dropped ones, are left alone.
+
+    Returns:
+        The part, and a sentence for each axis that was cut.
+    """
+    config = config or ScalingConfig()
+    notes = []
+    for axis in AXES:
+        values = table.axis_values(axis)
+        if len(values) == 2 and axis not in config.fixed_exponents and axis not in config.drop:
+            table = table.filter(lambda run, axis=axis, top=values[1]: run.axis(axis) == top)  # type: ignore[misc]
+            notes.append(
+                f"{AXIS_WORDS[axis]} has two values, {values[0]:g} and {values[1]:g}: too few for an exponent, so the "
+                f"law is fitted at {values[1]:g}"
+            )
+    return table, notes
+
+
 def _varying_axes(table: RunTable, config: ScalingConfig) -> tuple[Axis, ...]:
     axes = tuple(axis for axis in AXES if axis not in config.drop and len(table.axis_values(axis)) > 1)
     if not axes:
