@@ -111,13 +111,13 @@ class LoraExpert(Expert):
             return LowRank(B=a.T.contiguous(), A=b.T.contiguous())
         return LowRank(B=b.flatten(1), A=a.flatten(1))
 
-    def _delta(self, key: str, rows: slice | None) -> Float[Tensor, "*shape"]:
+    def _delta(self, key: str, rows: slice | None, base: Tensor) -> Float[Tensor, "*shape"]:
         shape = self.base.specs[key].shape
         factors = self.low_rank(key)
         if factors is None:
             dtype = compute_dtype(self.base.specs[key])
             (own,) = self._sources[self._own_key[key]]
-            return self._file.read(own, rows).to(dtype) - self.base.read(key, rows).to(dtype)
+            return self._file.read(own, rows).to(dtype) - base.to(dtype)
         b = factors.B if rows is None else factors.B[rows]
         return (b @ factors.A).reshape(len(b), *shape[1:])
 

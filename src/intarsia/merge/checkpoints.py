@@ -123,21 +123,28 @@ class Expert(ABC):
     def keys(self) -> list[str]:
         """Names of the floating-point tensors it holds a task vector for, sorted."""
 
-    def delta(self, key: str, rows: slice | None = None) -> Float[Tensor, "*shape"]:
+    def delta(
+        self, key: str, rows: slice | None = None, *, base: Float[Tensor, "*shape"] | None = None
+    ) -> Float[Tensor, "*shape"]:
         """Returns the task vector of tensor `key`, or its `rows`: float32, or float64 if the base is.
+
+        Args:
+            key: Name of the tensor.
+            rows: A slice with start and stop along the first dimension; None for the whole tensor.
+            base: The base's values there, if the caller has read them already.
 
         Raises:
             ModelError: If it has a NaN or an infinity.
         """
-        delta = self._delta(key, rows)
+        base = self.base.read(key, rows) if base is None else base
+        delta = self._delta(key, rows, base)
         if not has_only_numbers(delta):
             # A difference is not a number if either side is not.
-            base_is_sound = has_only_numbers(self.base.read(key, rows))
-            refuse_nan(key, where=self.name if base_is_sound else self.base.name)
+            refuse_nan(key, where=self.name if has_only_numbers(base) else self.base.name)
         return delta
 
     @abstractmethod
-    def _delta(self, key: str, rows: slice | None) -> Float[Tensor, "*shape"]: ...
+    def _delta(self, key: str, rows: slice | None, base: Tensor) -> Float[Tensor, "*shape"]: ...
 
     def low_rank(self, key: str) -> LowRank | None:
         """Returns the factors of the task vector of `key`; None where it is not known to be of low rank."""
@@ -186,9 +193,9 @@ class FullExpert(Expert):
         """Names of all the floating-point tensors of the base that are not excluded."""
         return self._keys
 
-    def _delta(self, key: str, rows: slice | None) -> Float[Tensor, "*shape"]:
+    def _delta(self, key: str, rows: slice | None, base: Tensor) -> Float[Tensor, "*shape"]:
         dtype = compute_dtype(self.base.specs[key])
-        return self._weights.read(self._own_key[key], rows).to(dtype) - self.base.read(key, rows).to(dtype)
+        return self._weights.read(self._own_key[key], rows).to(dtype) - base.to(dtype)
 
     def tensor(self, key: str) -> Float[Tensor, "*shape"]:
         """Returns the expert's own weight as stored, in the dtype of `delta`."""

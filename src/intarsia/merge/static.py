@@ -206,7 +206,7 @@ class _Merge:
         def work(block: Block) -> None:
             write(block, self._merge_block(block))
 
-        blocks = self.stream.blocks(keys or self.base.specs, whole=self.method.whole_tensors)
+        blocks = self.stream.blocks(keys or self.base.specs)
         for _ in threaded_map(work, blocks, self.stream.threads):
             pass
 
@@ -217,7 +217,7 @@ class _Merge:
                 refuse_nan(block.key, where=self.base.name)
             return base
         merged = self.method.function(
-            self.stream.task_vectors(block),
+            self.stream.task_vectors(block, base),
             place=block.place,
             params=self.params,
             statistics=self._statistics(block),

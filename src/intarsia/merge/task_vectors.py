@@ -16,6 +16,8 @@ from intarsia.merge.methods.registry import MergeMethod, Place, TaskVectors
 # against it. The masks of DARE depend on it, so another value gives another (equally valid) random merge.
 BLOCK_ELEMENTS = 2**18
 
+_KEPT_BYTES = 31 * 2**20
+
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -64,46 +66,63 @@ class TaskVectorBlocks:
         keys = self._keys_of[expert] if key is None else self._keys_of[expert] & {key}
         return sum(self.base.specs[key].numel for key in keys)
 
-    def blocks(self, keys: Iterable[str], *, whole: bool = False) -> Iterator[Block]:
-        """Cuts tensors into blocks of about `BLOCK_ELEMENTS` elements, or leaves them `whole`."""
+    def blocks(self, keys: Iterable[str]) -> Iterator[Block]:
+        """Cuts tensors into blocks of about `BLOCK_ELEMENTS` elements, or leaves them whole if the method wants it."""
         for key in keys:
             spec = self.base.specs[key]
             if not spec.shape:
                 yield Block(key, None)
                 continue
-            step = spec.shape[0] if whole else max(1, BLOCK_ELEMENTS * spec.shape[0] // max(1, spec.numel))
+            step = (
+                spec.shape[0]
+                if self._method.whole_tensors
+                else max(1, BLOCK_ELEMENTS * spec.shape[0] // max(1, spec.numel))
+            )
             for start in range(0, spec.shape[0], max(1, step)):
                 yield Block(key, slice(start, min(start + step, spec.shape[0])))
 
-    def task_vectors(self, block: Block) -> TaskVectors:
-        """Returns every expert's task vector in `block`, prepared as the method wants it."""
+    def task_vectors(self, block: Block, base: Tensor | None = None) -> TaskVectors:
+        """Returns every expert's task vector in `block`, prepared as the method wants it.
+
+        Args:
+            block: Which rows.
+            base: The base's values there, if the caller has read them already.
+        """
+        base = self.base.read(block.key, block.rows) if base is None else base
         vectors: dict[str, Float[Tensor, "*shape"]] = {}
         for name, expert in self._experts.items():
             if block.key in self._keys_of[name]:
-                vectors[name] = expert.delta(block.key, block.rows).to(self.dtype)
+                vectors[name] = expert.delta(block.key, block.rows, base=base).to(self.dtype)
             else:
-                shape = self.base.read(block.key, block.rows).shape
-                vectors[name] = torch.zeros(shape, dtype=self.dtype)
+                vectors[name] = torch.zeros(base.shape, dtype=self.dtype)
         if self._method.prepare is None:
             return vectors
         return self._method.prepare(vectors, place=block.place, params=self._params)
 
-    def map(self, function: Callable[[Place, TaskVectors], T], key: str | None = None) -> Iterator[T]:
-        """Iterates over what `function` makes of each block, of all tensors or of one; computed in threads."""
+    def blocks_of(self, key: str) -> Iterator[tuple[Place, TaskVectors]]:
+        """Iterates over the blocks of one tensor."""
+        for block in self.blocks([key]):
+            yield block.place, self.task_vectors(block)
+
+    def map(self, function: Callable[[Place, TaskVectors], T]) -> Iterator[T]:
+        """Iterates over what `function` makes of each block of every tensor; computed in threads."""
 
         def work(block: Block) -> T:
             return function(block.place, self.task_vectors(block))
 
-        blocks = self.blocks(self.keys if key is None else [key], whole=self._method.whole_tensors)
-        return threaded_map(work, blocks, self.threads)
+        return threaded_map(work, self.blocks(self.keys), self.threads)
+
+    def map_keys(self, function: Callable[[str], T]) -> Iterator[T]:
+        """Iterates over what `function` makes of each tensor's name; computed in threads."""
+        return threaded_map(function, self.keys, self.threads)
 
 
 def threaded_map(function: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
     """Applies `function` to `items` in threads; results come in order and only a few wait in memory."""
-    if threads == 1:
-        yield from map(function, items)
-        return
     cores = torch.get_num_threads()
+    # glibc hands freed memory back to the system after every block, and faulting it in again costs more than the
+    # arithmetic; once it has freed something of this size it keeps as much.
+    torch.empty(_KEPT_BYTES, dtype=torch.uint8)
     # Each thread works on its own block: operations must not start threads of their own on top.
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting: deque[Future[T]] = deque()

@@ -19,5 +19,5 @@ def sum_of(task_vectors: TaskVectors) -> Float[Tensor, "*shape"]:
     vectors = iter(task_vectors.values())
     total = next(vectors).clone()
     for vector in vectors:
-        total += vector
+        total.add_(vector)
     return total

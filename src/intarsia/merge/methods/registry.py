@@ -47,8 +47,16 @@ class TaskVectorStream(Protocol):
         """Number of elements of an expert's task vector, or of its part in one tensor."""
         ...
 
-    def map(self, function: Callable[[Place, TaskVectors], T], key: str | None = None) -> Iterator[T]:
-        """Iterates over what `function` makes of each block, of all tensors or of one; computed in threads."""
+    def blocks_of(self, key: str) -> Iterator[tuple[Place, TaskVectors]]:
+        """Iterates over the blocks of one tensor."""
+        ...
+
+    def map(self, function: Callable[[Place, TaskVectors], T]) -> Iterator[T]:
+        """Iterates over what `function` makes of each block of every tensor; computed in threads."""
+        ...
+
+    def map_keys(self, function: Callable[[str], T]) -> Iterator[T]:
+        """Iterates over what `function` makes of each tensor's name; computed in threads."""
         ...
 
 

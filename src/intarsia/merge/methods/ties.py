@@ -1,6 +1,6 @@
 """TIES-Merging: trim, elect sign, merge disjointly."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,12 +70,19 @@ class TiesStatistics:
 
 def ties_statistics(stream: TaskVectorStream, params: TiesParams) -> TiesStatistics:
     """Finds the exact thresholds, streaming, and then the majority sign of the trimmed vectors' sum."""
-    scopes = [None] if params.trim == "global" else stream.keys
-    thresholds = {
-        (expert, scope): threshold
-        for scope in scopes
-        for expert, threshold in magnitude_thresholds(stream, params.density, scope).items()
-    }
+    thresholds: dict[tuple[str, str | None], float]
+    if params.trim == "global":
+        search = _Search(stream, params.density, None)
+        for _ in range(passes(stream.dtype)):
+            search.end_pass(stream.map(search.count))
+        thresholds = {(expert, None): threshold for expert, threshold in search.thresholds().items()}
+    else:
+        by_key = stream.map_keys(lambda key: _tensor_thresholds(stream, params.density, key))
+        thresholds = {
+            (expert, key): threshold
+            for key, found in zip(stream.keys, by_key, strict=True)
+            for expert, threshold in found.items()
+        }
     trimmed = TiesStatistics(thresholds, majority_sign=1)
 
     def signs(place: Place, task_vectors: TaskVectors) -> int:
@@ -85,30 +92,38 @@ def ties_statistics(stream: TaskVectorStream, params: TiesParams) -> TiesStatist
     return TiesStatistics(thresholds, majority_sign=-1 if balance < 0 else 1)
 
 
-def magnitude_thresholds(stream: TaskVectorStream, density: float, key: str | None = None) -> dict[str, float]:
-    """Returns the k-th largest magnitude of each expert's task vector, k = density * its elements, rounded down.
+def _tensor_thresholds(stream: TaskVectorStream, density: float, key: str) -> dict[str, float]:
+    search = _Search(stream, density, key)
+    for _ in range(passes(stream.dtype)):
+        search.end_pass(search.count(place, task_vectors) for place, task_vectors in stream.blocks_of(key))
+    return search.thresholds()
 
-    Args:
-        stream: The task vectors.
-        density: Share of elements to keep, in (0, 1].
-        key: The tensor to look at; None for all of them as one vector.
-    """
-    ranks = {expert: max(1, int(density * stream.numel(expert, key))) for expert in stream.experts}
-    searches = {expert: MagnitudeSearch(rank, stream.dtype) for expert, rank in ranks.items()}
 
-    def count(place: Place, task_vectors: TaskVectors) -> dict[str, NDArray[np.int64]]:
+class _Search:
+    """The search for each expert's k-th largest magnitude in all tensors or one; k = density * elements, cut off."""
+
+    def __init__(self, stream: TaskVectorStream, density: float, key: str | None) -> None:
+        self._searches = {
+            expert: MagnitudeSearch(max(1, int(density * stream.numel(expert, key))), stream.dtype)
+            for expert in stream.experts
+        }
+
+    def count(self, _: Place, task_vectors: TaskVectors) -> dict[str, NDArray[np.int64]]:
+        searches = self._searches
         return {
             name: digit_counts(vector, searches[name].prefix, searches[name].level)
             for name, vector in task_vectors.items()
         }
 
-    for _ in range(passes(stream.dtype)):
-        for counts in stream.map(count, key):
+    def end_pass(self, counted: Iterable[Mapping[str, NDArray[np.int64]]]) -> None:
+        for counts in counted:
             for name, digits in counts.items():
-                searches[name].add(digits)
-        for search in searches.values():
+                self._searches[name].add(digits)
+        for search in self._searches.values():
             search.next_level()
-    return {expert: search.threshold for expert, search in searches.items()}
+
+    def thresholds(self) -> dict[str, float]:
+        return {expert: search.threshold for expert, search in self._searches.items()}
 
 
 @merge_method(
@@ -122,20 +137,25 @@ def ties(
 ) -> Float[Tensor, "*shape"]:
     """Trim small changes, elect a sign per weight, average the changes that agree with it."""
     trimmed = _trim(task_vectors, place, statistics)
-    elected = sum_of(trimmed).sign_()
-    # Where the sum is 0 the majority of all coordinates decides (the reference's resolve_zero_signs).
-    elected.masked_fill_(elected == 0, statistics.majority_sign)
+    elected = sum_of(trimmed)
+    # Where the sum is 0 the majority of all coordinates decides (the reference's resolve_zero_signs): a number too
+    # small to change any other sum does it without a branch.
+    elected = elected.add_(statistics.majority_sign * torch.finfo(elected.dtype).tiny).sign_()
     total = torch.zeros_like(elected)
     count = torch.zeros_like(elected)
     for vector in trimmed.values():
-        agrees = vector * elected > 0
-        total += vector * agrees
-        count += agrees
-    return total.div_(count.clamp_(min=1)).mul_(params.weight)
+        agreeing = (vector * elected).relu_()
+        total += agreeing
+        count += agreeing.sign_()
+    return total.mul_(elected).div_(count.clamp_(min=1)).mul_(params.weight)
 
 
-def _trim(task_vectors: TaskVectors, place: Place, statistics: TiesStatistics) -> TaskVectors:
+def _trim(task_vectors: TaskVectors, place: Place, statistics: TiesStatistics) -> dict[str, Tensor]:
     """Sets to 0 what is smaller than the expert's threshold."""
-    return {
-        name: vector * (vector.abs() >= statistics.threshold(name, place.key)) for name, vector in task_vectors.items()
-    }
+    trimmed = {}
+    for name, vector in task_vectors.items():
+        threshold = torch.tensor(statistics.threshold(name, place.key), dtype=vector.dtype)
+        # hardshrink also drops what is equal to its bound, so the bound is the next smaller number.
+        below = float(torch.nextafter(threshold, torch.zeros_like(threshold)))
+        trimmed[name] = torch.nn.functional.hardshrink(vector, below)
+    return trimmed
