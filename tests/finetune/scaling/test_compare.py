@@ -90,7 +90,8 @@ def test_a_law_that_cannot_be_fitted_leaves_a_note_and_the_rest():
     score = compare_metrics(table({"x": [2, 1]}, ranks=(2, 8)), ["x"], FAST)["x"]
     assert score.concordance == pytest.approx(1)
     assert score.r2 is None
-    assert "has 2 values" in score.notes[0]
+    assert "has two values" in score.notes[0]
+    assert "nothing varies" in score.notes[1]
 
 
 def test_seed_cv_is_std_over_mean_and_may_be_taken_above_the_minimum():

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PrinterCallback, TrainingArguments
 
@@ -164,8 +164,18 @@ def _train(
         trainer.train()
         # Sorted, because padding would cost more than half of the evaluation.
         predicted = trainer.predict(sorted(learner.held_out, key=lambda example: len(example["input_ids"])))
-    real = predicted.label_ids != _IGNORED
-    losses, hits = predicted.predictions[..., 0], predicted.predictions[..., 1]
+    return held_out_scores(predicted.predictions, predicted.label_ids)
+
+
+def held_out_scores(losses_and_hits: Float[np.ndarray, "*labels 2"], labels: Int[np.ndarray, "*labels"]) -> HeldOut:
+    """Summarises the negative log-likelihoods and hits of all labels; a row is right if all its labels are hit.
+
+    Args:
+        losses_and_hits: Per label its negative log-likelihood, and 1 if it was the most likely.
+        labels: `[rows]`, or `[rows, answer]` with -100 where there is none.
+    """
+    real = labels != _IGNORED
+    losses, hits = losses_and_hits[..., 0], losses_and_hits[..., 1]
     right = np.where(real, hits, 1).reshape(len(real), -1).all(axis=1)
     return HeldOut(ce=float(losses[real].mean()), accuracy=float(right.mean()))
 
