@@ -107,7 +107,7 @@ def test_a_script_without_a_guard_is_explained(tmp_path: Path) -> None:
 def test_a_function_typed_into_an_interpreter_is_explained() -> None:
     code = "def f(row): return row\nfrom intarsia import engine\nengine.map(f, [1])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
-    assert b"InputError: the function or a row cannot be loaded in a worker process" in done.stderr
+    assert b"InputError: a worker process cannot load the function or a row: AttributeError" in done.stderr
 
 
 def _start(call: str) -> "subprocess.Popen[bytes]":

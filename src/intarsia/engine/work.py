@@ -1,6 +1,7 @@
 """What runs inside a worker: a batch of rows through the function, each error caught beside its row."""
 
 import json
+import pickle
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from intarsia.engine.keys import json_default
-from intarsia.errors import IntarsiaError
+from intarsia.errors import InputError, IntarsiaError
 
 _FRAMES = 8
 
@@ -61,6 +62,21 @@ def as_is(value: Any) -> Any:
 def to_json(value: Any) -> str:
     """The value as one line of JSON; NaN and infinity as Python reads them, since a diverged trial is a result."""
     return json.dumps(value, default=json_default)
+
+
+def load(data: bytes) -> Any:
+    """Unpickles what the other side of this run sent.
+
+    Raises:
+        InputError: If it needs a module or name that this process cannot import.
+    """
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        raise InputError(
+            f"a worker process cannot load the function or a row: {type(error).__name__}: {error}",
+            fix="define it in a module that every worker can import, or use the backend 'threads' or 'serial'",
+        ) from None
 
 
 def run_batch(job: Job, rows: Sequence[Any]) -> BatchReply:

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from intarsia.engine.backends import Ticket, cores
 from intarsia.engine.backends.threads import finished_futures
-from intarsia.engine.work import BatchReply, Job, WorkerDiedError, run_batch
+from intarsia.engine.work import BatchReply, Job, WorkerDiedError, load, run_batch
 from intarsia.errors import InputError, IntarsiaError
 
 # What the numeric libraries read, once, when they are imported.
@@ -171,13 +171,6 @@ def _exit_with_parent() -> None:
 
 def _run_batch(rows: bytes) -> BatchReply:
     global _job
-    try:
-        if _job is None:
-            _job = pickle.loads(_pickled_job)
-        batch = pickle.loads(rows)
-    except Exception as error:
-        raise InputError(
-            f"the function or a row cannot be loaded in a worker process: {type(error).__name__}: {error}",
-            fix="define it in a module that can be imported, or use the backend 'threads' or 'serial'",
-        ) from None
-    return run_batch(_job, batch)
+    if _job is None:
+        _job = load(_pickled_job)
+    return run_batch(_job, load(rows))

@@ -1,12 +1,16 @@
 """Workers of a Ray cluster, on this machine or many."""
 
+import functools
 import logging
 import os
+import socket
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from intarsia.engine.backends import Ticket, at_most
-from intarsia.engine.work import BatchReply, Job, WorkerDiedError, run_batch
+from intarsia.engine.work import BatchReply, Job, WorkerDiedError, load, run_batch
 from intarsia.errors import ConfigError, InputError, IntarsiaError, MissingExtraError
 
 # Rows and replies are small; Ray's default takes a third of the memory.
@@ -32,7 +36,8 @@ class RayBackend:
 
     Args:
         ray: The module, connected to a cluster.
-        call: The function of a row, sent by import name, or by value if it is defined in a script.
+        call: The function of a row, sent by import name, or by value if it is defined in a script. Workers look for
+            modules where this process does, if those folders are there.
         encode: What workers make of its values; `None` for pickles.
         workers: How many batches run at once.
         cpus: Cores a batch holds; Ray gives it as many threads.
@@ -56,19 +61,17 @@ class RayBackend:
         self._ray = ray
         self._disconnect = disconnect
         self._running: set[Ticket] = set()
-        job = Job(call, encode or ray.cloudpickle.dumps)
+        job = self._dumps(Job(call, encode or ray.cloudpickle.dumps))
+        paths = tuple(str(Path(path).absolute()) for path in sys.path)
 
-        def run(rows: Sequence[Any]) -> BatchReply:
-            return run_batch(job, rows)
+        def run(rows: bytes) -> BatchReply:
+            return run_batch(_loaded(job, paths), load(rows))
 
-        # Ray ships the function with its job to each worker once and keeps it there.
+        # Ray ships the function with what it encloses to each worker once and keeps it there.
         self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(run)
 
     def submit(self, rows: Sequence[Any]) -> Ticket:
-        try:
-            ticket: Ticket = self._task.remote(rows)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"the function or a row cannot be sent to Ray workers: {error}") from None
+        ticket: Ticket = self._task.remote(self._dumps(rows))
         self._running.add(ticket)
         return ticket
 
@@ -92,9 +95,11 @@ class RayBackend:
         ):
             raise WorkerDiedError from None
         except errors.RayTaskError as error:
+            if isinstance(error.cause, InputError):
+                raise error.cause from None
             raise IntarsiaError(
-                f"a Ray worker could not load the function or a row: {error.cause}",
-                fix="install intarsia and the module of your function on every node",
+                f"a Ray worker could not run the engine: {error.cause}",
+                fix="install the same version of intarsia on every node",
             ) from error
         except errors.RayError as error:
             raise IntarsiaError(f"Ray failed: {error}") from error
@@ -106,6 +111,23 @@ class RayBackend:
                 self._ray.cancel(ticket, force=True)
         if self._disconnect:
             self._ray.shutdown()
+
+    def _dumps(self, value: Any) -> bytes:
+        try:
+            data: bytes = self._ray.cloudpickle.dumps(value)
+        except Exception as error:
+            raise InputError(
+                f"the function or a row cannot be sent to Ray workers: {error}",
+                fix="use the backend 'threads' or 'serial'",
+            ) from None
+        return data
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(job: bytes, paths: tuple[str, ...]) -> Any:
+    """In the worker: the job, loaded with its first batch."""
+    sys.path.extend(path for path in paths if path not in sys.path and Path(path).exists())
+    return load(job)
 
 
 def open_ray(
@@ -165,13 +187,31 @@ def _connect(ray: Any, name: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = name if name.startswith("ray://") else name.removeprefix("ray").removeprefix(":") or "auto"
     try:
+        _knock(address.removeprefix("ray://"))
         ray.init(address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         if name != "ray" or "RAY_ADDRESS" in os.environ:
             raise IntarsiaError(
                 f"no Ray cluster answers: {error}", where=name, fix="check the address, or use 'ray' to start one here"
             ) from None
+        _start(ray, quiet)
+
+
+def _start(ray: Any, quiet: dict[str, Any]) -> None:
+    try:
         ray.init("local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
+    except Exception as error:  # Ray raises just that if one of its processes is not up within half a minute.
+        raise IntarsiaError(
+            f"Ray could not start on this machine: {error}",
+            fix="try again when the machine is less busy, or use the backend 'local'",
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Fails at once if nothing listens at `HOST:PORT`, where Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _cpus_per_worker(ray: Any, share: float) -> float:
