@@ -71,6 +71,7 @@ class SafetensorsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = str(path)
         try:
             with safe_open(path, framework="pt"):
                 pass  # the library checks the header: its size, the byte ranges, that nothing is missing at the end

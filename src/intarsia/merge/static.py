@@ -1,6 +1,7 @@
 """Static merging: several experts become one plain checkpoint of the base architecture."""
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from intarsia.errors import InputError, ModelError, RunExistsError
-from intarsia.files import atomic_folder
+from intarsia.files import atomic_folder, write_json
 from intarsia.merge.checkpoints import (
     Checkpoint,
     Expert,
@@ -31,8 +32,16 @@ from intarsia.merge.task_vectors import Block, TaskVectorBlocks, threaded_map
 
 # What a model folder holds besides weights: config, generation config, tokenizer, chat template.
 _COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "chat_templates/*.jinja", "LICENSE*")
-_NOT_COMPANIONS = ("*.index.json", "adapter_config.json", "run.json", "trainer_state.json", "requirements*.txt")
+_NOT_COMPANIONS = (
+    "*.index.json",
+    "adapter_config.json",
+    "run.json",
+    "merge.json",
+    "trainer_state.json",
+    "requirements*.txt",
+)
 
+# By expert, then tensor name; in memory or read on demand.
 DataStatistics = Mapping[str, Mapping[str, Tensor] | Weights]
 
 
@@ -71,6 +80,7 @@ def merge_checkpoints(
     *,
     params: Mapping[str, Any] | None = None,
     statistics: DataStatistics | None = None,
+    texts: Mapping[str, Sequence[str]] | None = None,
     exclude: Sequence[str] = (),
     overwrite: bool = False,
     progress: bool = True,
@@ -87,6 +97,7 @@ def merge_checkpoints(
         params: The method's settings.
         statistics: By expert and tensor name, for methods that need the experts' data (see
             `intarsia.merge.methods.fisher`, `regmean` and `adamerging`).
+        texts: Prompts of each expert's kind, from which statistics of causal language models are computed here.
         exclude: Patterns of tensors that are left as they are in the base, such as `classifier.*`.
         overwrite: Whether a folder that stands at `output` is replaced.
         progress: Whether to show a progress bar on stderr.
@@ -105,8 +116,13 @@ def merge_checkpoints(
         raise RunExistsError(output, what="a model or run")
     base_weights = Checkpoint(base)
     opened = open_experts(base_weights, experts, exclude=exclude)
-    merge = _Merge(base_weights, opened, chosen, settings, statistics, threads)
-    with atomic_folder(output, overwrite=overwrite) as folder:
+    with tempfile.TemporaryDirectory() as scratch, atomic_folder(output, overwrite=overwrite) as folder:
+        if chosen.data_statistics is not None and texts is not None:
+            from intarsia.merge.text_statistics import text_statistics
+
+            found = text_statistics(method, base, experts, texts, Path(scratch), exclude=exclude)
+            statistics = dict(found)
+        merge = _Merge(base_weights, opened, chosen, settings, statistics, threads)
         copy_companions(base_weights.path, folder)
         writer = ShardedWriter(folder, base_weights.specs, max_shard_bytes)
         console = Console(stderr=True)
@@ -118,18 +134,20 @@ def merge_checkpoints(
                 bars.update(task, total=merge.numel, advance=tensor.numel())
 
             merge.run(write)
-    excluded = [key for key in base_weights.specs if matches(key, exclude)]
-    return MergeResult(
-        output=str(output),
-        method=method,
-        params=asdict(settings),
-        experts={name: str(experts[name]) for name in opened},
-        merged=len(merge.stream.keys),
-        copied=len(base_weights.specs) - len(merge.stream.keys) - len(excluded),
-        excluded=excluded,
-        nbytes=writer.nbytes,
-        seconds=time.perf_counter() - start,
-    )
+        excluded = [key for key in base_weights.specs if matches(key, exclude)]
+        result = MergeResult(
+            output=str(output),
+            method=method,
+            params=asdict(settings),
+            experts={name: str(experts[name]) for name in opened},
+            merged=len(merge.stream.keys),
+            copied=len(base_weights.specs) - len(merge.stream.keys) - len(excluded),
+            excluded=excluded,
+            nbytes=writer.nbytes,
+            seconds=time.perf_counter() - start,
+        )
+        write_json(folder / "merge.json", asdict(result))
+    return result
 
 
 def merge_state(

@@ -1,15 +1,15 @@
 """The decorator that makes a function a merge method, and the table of those there are."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from intarsia.errors import ConfigError, UnknownNameError
+from intarsia.merge.settings import make_settings
 
 T = TypeVar("T")
 
@@ -93,18 +93,7 @@ class MergeMethod:
             UnknownNameError: If the method has no such setting.
             ConfigError: If a value is not allowed.
         """
-        hints = get_type_hints(self.params)
-        kinds = {field.name: hints[field.name] for field in dataclasses.fields(self.params)}
-        nested: dict[str, Any] = {}
-        for name, value in values.items():
-            field, _, expert = name.partition(".")
-            if field not in kinds or (expert and get_origin(kinds[field]) is not Mapping):
-                raise UnknownNameError(f"setting of merge method {self.name!r}", name, kinds)
-            if expert:
-                nested.setdefault(field, {})[expert] = _parse(name, value, get_args(kinds[field])[1])
-            else:
-                nested[field] = _parse(name, value, kinds[field])
-        return self.params(**nested)
+        return make_settings(self.params, values, what=f"merge method {self.name!r}")
 
 
 _METHODS: dict[str, MergeMethod] = {}
@@ -150,26 +139,6 @@ def find_method(name: str) -> MergeMethod:
 def list_methods() -> list[MergeMethod]:
     """Returns all registered methods, by name."""
     return [_METHODS[name] for name in sorted(_METHODS)]
-
-
-def _parse(name: str, value: Any, kind: Any) -> Any:
-    """Reads text as `kind`; a value that is not text passes, the settings check their ranges themselves."""
-    if not isinstance(value, str):
-        return value
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ConfigError(name, value, "one of " + ", ".join(map(repr, get_args(kind))))
-        return value
-    if kind is bool:
-        if value.lower() not in ("true", "false"):
-            raise ConfigError(name, value, "true or false")
-        return value.lower() == "true"
-    if get_origin(kind) is Mapping:
-        raise ConfigError(name, value, f"given per expert, as {name}.EXPERT=NUMBER")
-    try:
-        return kind(value)
-    except ValueError:
-        raise ConfigError(name, value, {int: "a whole number", float: "a number"}[kind]) from None
 
 
 def check_number(field: str, value: float, low: float, high: float) -> None:
