@@ -22,7 +22,7 @@ def merge(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Texts of each expert's kind, for twin, fisher, regmean, adamerging: EXPERT=FILE for each expert, or one"
+            help="Texts of each expert's kind, where the method needs them: EXPERT=FILE for each, or one"
             " data set whose labels are the experts' names.",
             metavar="DATA",
         ),

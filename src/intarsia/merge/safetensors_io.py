@@ -81,13 +81,14 @@ class SafetensorsFile:
         except (SafetensorError, OSError) as error:
             raise ModelError(f"not a readable safetensors file: {error}", where=path) from None
         header.pop("__metadata__", None)
-        self.specs: dict[str, TensorSpec] = {}
+        specs: dict[str, TensorSpec] = {}
         self._begin: dict[str, int] = {}
         for key, entry in header.items():
             if entry["dtype"] not in _DTYPES:
                 raise ModelError(f"tensor {key!r} has the unknown dtype {entry['dtype']}", where=path)
-            self.specs[key] = TensorSpec(_DTYPES[entry["dtype"]], tuple(entry["shape"]))
+            specs[key] = TensorSpec(_DTYPES[entry["dtype"]], tuple(entry["shape"]))
             self._begin[key] = 8 + length + int(entry["data_offsets"][0])
+        self.specs: Mapping[str, TensorSpec] = specs
 
     def read(self, key: str, rows: slice | None = None) -> Tensor:
         """Returns tensor `key`, or its `rows` (a slice with start and stop along the first dimension), freshly read."""

@@ -120,8 +120,7 @@ def merge_checkpoints(
         if chosen.data_statistics is not None and texts is not None:
             from intarsia.merge.text_statistics import text_statistics
 
-            found = text_statistics(method, base, experts, texts, Path(scratch), exclude=exclude)
-            statistics = dict(found)
+            statistics = text_statistics(method, base, experts, texts, Path(scratch), exclude=exclude)
         merge = _Merge(base_weights, opened, chosen, settings, statistics, threads)
         copy_companions(base_weights.path, folder)
         writer = ShardedWriter(folder, base_weights.specs, max_shard_bytes)
