@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -172,13 +172,11 @@ class TwinModel(PreTrainedModel):
         self.config.routing = routing
         return self
 
-    def attach_router(self, router: Router, *, pool: str = "mean", layer: int | None = None) -> Self:
-        """Gives the model its router.
+    def attach_router(self, router: Router) -> Self:
+        """Gives the model its router, trained on `pooled_states`.
 
         Args:
             router: With one output per expert, in the order of `experts`.
-            pool: How states are pooled; what it was trained on.
-            layer: Which layer's states it reads; what it was trained on.
 
         Raises:
             ModelError: If its outputs are not one per expert or its inputs have another width than the model.
@@ -189,12 +187,19 @@ class TwinModel(PreTrainedModel):
         if first.in_features != self._width:
             raise ModelError(f"the router reads {first.in_features} numbers, but the model's states have {self._width}")
         self.router = router.to(self.device).eval()
-        self.config.router = {
-            "pool": pool,
-            "layer": layer,
-            "hidden": first.out_features,
-            "dropout": router.layers[3].p,
-        }
+        self.config.router = {"hidden": first.out_features, "dropout": router.layers[3].p}
+        return self
+
+    def set_router_input(self, *, pool: Literal["mean", "last"] = "mean", layer: int | None = None) -> Self:
+        """Sets what `pooled_states` gives and the router reads; see `RouterConfig`.
+
+        Raises:
+            ConfigError: If the model has fewer layers.
+        """
+        count = len(decoder_layers(self.body))
+        if layer is not None and layer > count:
+            raise ConfigError("router layer", layer, f"at most {count}, the number of the model's layers")
+        self.config.pool, self.config.router_layer = pool, layer
         self._place_fork()
         return self
 
@@ -249,7 +254,7 @@ class TwinModel(PreTrainedModel):
 
     @property
     def _router_layer(self) -> int:
-        layer = (self.config.router or {}).get("layer")
+        layer = self.config.router_layer
         return len(decoder_layers(self.body)) if layer is None else int(layer)
 
     def _place_fork(self) -> None:
@@ -261,8 +266,6 @@ class TwinModel(PreTrainedModel):
             self._fork_handle.remove()
             self._fork_handle = self._fork = None
         layers = decoder_layers(self.body)
-        if self._router_layer > len(layers):
-            raise ConfigError("router layer", self._router_layer, f"at most {len(layers)}, the model's layers")
         if not self.config.reuse_lower_layers:
             return
         self._fork = min(first_adapted_layer(self.base, self.config), self._router_layer, len(layers) - 1)
@@ -326,8 +329,7 @@ class TwinModel(PreTrainedModel):
         return norm(hidden) if norm is not None and self._router_layer == len(layers) else hidden
 
     def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
-        pool = self.config.router["pool"] if self.config.router is not None else "mean"
-        return pool_states(states, mask, pool)
+        return pool_states(states, mask, self.config.pool)
 
     def _weights(self, pooled: Tensor) -> Tensor:
         if self.router is None:

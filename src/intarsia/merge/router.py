@@ -227,8 +227,16 @@ def prompt_mask(
     Without an attention mask, a run of token 0 or of the padding token at the end of a row is taken for padding:
     evaluation harnesses pad so and pass no mask, which is right for the logits of a causal model but must not reach
     the router's mean. A row routes alike alone and in any padded batch.
+
+    Raises:
+        InputError: If the attention mask is not one of padding.
     """
-    if attention_mask is not None and attention_mask.dim() == 2:
+    if attention_mask is not None:
+        if attention_mask.dim() != 2:
+            raise InputError(
+                f"routing needs an attention mask [batch, seq], but it has {attention_mask.dim()} dimensions",
+                fix="pass mixture=, or the padding mask",
+            )
         return attention_mask.bool()
     if input_ids is None:
         assert inputs_embeds is not None

@@ -309,7 +309,7 @@ def fit_router(
     config = config or TwinMergingConfig()
     _check_classes(model.experts, states)
     training = train_router({name: states[name] for name in model.experts}, config.router, seed=config.seed)
-    model.attach_router(training.router, pool=config.router.pool, layer=config.router.layer)
+    model.attach_router(training.router)
     model.config.statistics["router"] = {
         "accuracy": training.accuracy,
         "accuracies": training.accuracies,
@@ -548,6 +548,7 @@ def _finished(twin: Model, config: TwinMergingConfig) -> Model:
         sum(tensor.nbytes for tensor in twin.base.parameters()) - twin.residual_bytes()
     )
     twin.reuse_lower_layers_if_exact()
+    twin.set_router_input(pool=config.router.pool, layer=config.router.layer)
     return twin.eval()
 
 

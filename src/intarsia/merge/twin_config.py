@@ -24,7 +24,9 @@ class TwinMergedConfig(PretrainedConfig):
         routing: See `TwinMergingConfig`.
         unknown_threshold: See `TwinMergingConfig`.
         allow_any_weights: See `TwinMergingConfig`.
-        router: Settings that rebuild the router (`pool`, `layer`, `hidden`, `dropout`); None if there is none.
+        pool: How the states the router reads are pooled, `"mean"` or `"last"`.
+        router_layer: How many layers' states the router reads; None for all and the final norm.
+        router: Settings that rebuild the router (`hidden`, `dropout`); None if there is none.
         reuse_lower_layers: Whether the layers below the first adapted one run once for routing and answering; found
             out when merging, since it is not exact for every architecture.
         heads: Of a classifier, one description per expert.
@@ -48,6 +50,8 @@ class TwinMergedConfig(PretrainedConfig):
         routing: Routing = "soft",
         unknown_threshold: float | None = None,
         allow_any_weights: bool = False,
+        pool: Literal["mean", "last"] = "mean",
+        router_layer: int | None = None,
         router: Mapping[str, Any] | None = None,
         reuse_lower_layers: bool = False,
         heads: Sequence[Mapping[str, Any]] | None = None,
@@ -64,6 +68,8 @@ class TwinMergedConfig(PretrainedConfig):
         self.routing = routing
         self.unknown_threshold = unknown_threshold
         self.allow_any_weights = allow_any_weights
+        self.pool = pool
+        self.router_layer = router_layer
         self.router = dict(router) if router is not None else None
         self.reuse_lower_layers = reuse_lower_layers
         self.heads = [dict(head) for head in heads] if heads is not None else None
