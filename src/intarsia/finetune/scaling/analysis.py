@@ -86,7 +86,7 @@ def analyse(
                 if headline in fits
             },
             measured_ranks={
-                dataset: smallest_rank_within_error(_rank_axis(part.where(dataset=dataset)))
+                dataset: smallest_rank_within_error(rank_axis(part.where(dataset=dataset)))
                 for dataset in part.datasets
                 if "ce" in part.metrics
             },
@@ -94,7 +94,7 @@ def analyse(
     return found
 
 
-def _rank_axis(table: RunTable) -> RunTable:
+def rank_axis(table: RunTable) -> RunTable:
     """The runs at the largest model and data size measured at more than one rank (of all, if there is only one)."""
     by_place: dict[tuple[float, float], set[float]] = {}
     for run in table.runs:

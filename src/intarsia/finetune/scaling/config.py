@@ -99,8 +99,8 @@ class SweepConfig:
         max_length: Tokens of a text that are kept.
         held_out: Held-out rows on which loss and accuracy are measured.
         tokens: Real tokens of the held-out rows on which the internal metric is measured.
-        target_modules: Names of the adapted linear layers; empty: peft's choice for the architecture (query and
-            value), or all linear layers where it has none.
+        target_modules: Names of the adapted linear layers, or `all-linear` alone; empty: peft's choice for the
+            architecture (query and value), or all linear layers where it has none.
         shuffles: Random pairings of tokens for the permutation null of the internal metric.
         dtype: Type of the base model's weights; the adapter's are float32.
     """

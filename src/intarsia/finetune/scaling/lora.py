@@ -45,7 +45,8 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: Sequence[str],
         model: The base model; its weights are frozen.
         rank: LoRA's rank.
         alpha: LoRA's alpha; the update is scaled by alpha / rank.
-        target_modules: Names of linear layers; empty: peft's choice for the architecture, else all linear layers.
+        target_modules: Names of linear layers, or `all-linear` alone; empty: peft's choice for the architecture, else
+            all linear layers.
         seed: Seed of A.
         task_type: peft's name of the task, e.g. `CAUSAL_LM`.
 
@@ -53,7 +54,9 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: Sequence[str],
         ConfigError: If no module has such a name, or the rank is above that of an adapted matrix.
     """
     usual = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.config.model_type)
-    targets: list[str] | str = list(target_modules or usual or ()) or "all-linear"
+    targets: list[str] | str = list(target_modules or usual or ["all-linear"])
+    if targets == ["all-linear"]:
+        targets = "all-linear"
     set_seed(seed)
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=targets, task_type=task_type
