@@ -28,6 +28,19 @@ def test_fields_are_read_from_the_columns_the_map_names(tmp_path):
     assert read_rows(path, schema="scored-text", fields=fields) == [ScoredTextRow("A.", 17.0, "a.csv:2")]
 
 
+def test_rows_of_one_of_several_data_sets_in_a_file(tmp_path):
+    path = tmp_path / "a.jsonl"
+    records = [{"task": task, "text": f"{task} {n}", "label": "x", "year": 2000 + n} for n in (1, 2) for task in "ab"]
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    assert [row.text for row in read(path, where={"task": ["b"]})] == ["b 1", "b 2"]
+    assert [row.text for row in read(path, where={"task": ["a", "b"], "year": ["2002"]})] == ["a 2", "b 2"]
+    with pytest.raises(DataError, match="there are no rows"):
+        read_rows(path, where={"task": ["c"]})
+    with pytest.raises(DataError, match=r"no 'tsk' to choose by(.|\n)*did you mean 'task'") as error:
+        read_rows(path, where={"tsk": ["a"]})
+    assert error.value.where == f"{path}, line 1, field 'where'"
+
+
 def test_a_row_without_the_label(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a", "label": "b"}\n{"text": "c"}\n')

@@ -18,6 +18,9 @@ from intarsia.errors import ConfigError, DataError, UnknownNameError
 CUT: Mapping[str, float] = {"dev": 0.1, "test": 0.2}
 """Shares of the splits that are cut from train where a data set of the user has none."""
 
+Where = Mapping[str, Sequence[str]]
+"""Column -> the values a record must have one of to be read."""
+
 # The transcripts were written in Windows-1252 and read as Latin-1 once: what should be an apostrophe is a control code.
 _WINDOWS_1252 = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
 
@@ -45,6 +48,7 @@ class Source:
         fields: Row field -> column or columns.
         parts: The splits as they are stored.
         cut: Shares of the splits that are cut from the part "train".
+        where: Column -> values; records with another value are passed over.
         single: Whether it is one file, which is read whole if no split is asked for.
         entry: What the catalogue says about it.
     """
@@ -54,6 +58,7 @@ class Source:
     fields: FieldMap
     parts: Mapping[str, Part]
     cut: Mapping[str, float] = field(default_factory=dict)
+    where: Where = field(default_factory=dict)
     single: bool = False
     entry: DatasetEntry | None = None
 
@@ -89,6 +94,8 @@ class Source:
         for line, record in records:
             if any(record.get(column) not in allowed for column, allowed in where.items()):
                 continue
+            if not _is_wanted(record, self.where, file, line):
+                continue
             values = {
                 name: _pick(record, self.fields.get(name, name), name, file, line)
                 for name, must in required.items()
@@ -103,13 +110,17 @@ class Source:
             yield from_record(self.schema, values, file, line)
 
 
-def find_source(ref: str | Path, schema: str | None, fields: FieldMap | None) -> Source:
+def find_source(ref: str | Path, schema: str | None, fields: FieldMap | None, where: Where | None = None) -> Source:
     """Returns what `ref` stands for; see `intarsia.data.read` for what it may be.
 
     Raises:
         UnknownNameError: If nothing is called that.
         DataError: If it is a file or folder that is missing or cannot be read.
     """
+    return dataclasses.replace(_find_source(ref, schema, fields), where=where or {})
+
+
+def _find_source(ref: str | Path, schema: str | None, fields: FieldMap | None) -> Source:
     text = str(ref)
     scheme, _, name = text.partition(":")
     if scheme in ("asset", "hub") and name:
@@ -188,18 +199,30 @@ def _hub_parts(hub: HubSource) -> dict[str, Part]:
     return {split: part(stored) for split, stored in hub.splits.items()}
 
 
+def _is_wanted(record: Mapping[str, Any], where: Where, file: str, line: int) -> bool:
+    for column in where:
+        if column not in record:
+            what = f"the row has no {column!r} to choose by"
+            raise DataError(what, file=file, line=line, field="where", fix=_near(column, record))
+    # Values of tables are text.
+    return all(str(record[column]) in allowed for column, allowed in where.items())
+
+
+def _near(column: str, record: Mapping[str, Any]) -> str:
+    near = get_close_matches(column, list(record), n=3)
+    return f"did you mean {' or '.join(map(repr, near))}" if near else f"it has {', '.join(record)}"
+
+
 def _pick(record: Mapping[str, Any], column: str | Sequence[str], name: str, file: str, line: int) -> Any:
     columns = [column] if isinstance(column, str) else column
     for each in columns:
         if each not in record:
-            near = get_close_matches(each, list(record), n=3)
-            there = f"did you mean {' or '.join(map(repr, near))}" if near else f"it has {', '.join(record)}"
             raise DataError(
                 f"the row has no {each!r}",
                 file=file,
                 line=line,
                 field=name,
-                fix=f"{there}; say with a field map which column holds {name!r}",
+                fix=f"{_near(each, record)}; say with a field map which column holds {name!r}",
             )
     if isinstance(column, str):
         return record[column]

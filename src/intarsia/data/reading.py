@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from intarsia.data._sources import find_source
+from intarsia.data._sources import Where, find_source
 from intarsia.data.catalogue import FieldMap
 from intarsia.data.sampling import sample
 from intarsia.data.schemas import to_record
@@ -20,6 +20,7 @@ def read(
     schema: str | None = None,
     split: str | None = None,
     fields: FieldMap | None = None,
+    where: Where | None = None,
     limit: int | None = None,
     seed: int | None = None,
 ) -> Iterator[Any]:
@@ -38,15 +39,18 @@ def read(
             the splits share no text. By default "train", and all rows of a single file.
         fields: For each field of the schema, the column it is read from, or several that are joined by line breaks.
             By default columns are called like the fields.
+        where: For a column, the values (as text) a row must have one of; other rows are passed over. It makes several
+            data sets of a file that holds several.
         limit: How many rows to yield at most.
         seed: Shuffles the rows before `limit` is applied; see `intarsia.data.sample`.
 
     Raises:
         UnknownNameError: If nothing is called `ref`, or there is no such schema, split or field.
-        DataError: If a file cannot be read, or a row lacks a field or has another type; it names file, line and field.
+        DataError: If a file cannot be read, or a row lacks a field or a column of `where`, or has another type; it
+            names file, line and field.
         ConfigError: If the limit is below 1.
     """
-    source = find_source(ref, schema, fields)
+    source = find_source(ref, schema, fields, where)
     streaming = limit is not None and seed is None
     return sample(source.rows(split, streaming=streaming), limit=limit, seed=seed)
 
@@ -57,6 +61,7 @@ def read_rows(
     schema: str | None = None,
     split: str | None = None,
     fields: FieldMap | None = None,
+    where: Where | None = None,
     limit: int | None = None,
     seed: int | None = None,
 ) -> list[Any]:
@@ -65,7 +70,7 @@ def read_rows(
     Raises:
         DataError: As `read`, and if there is no row.
     """
-    rows = list(read(ref, schema=schema, split=split, fields=fields, limit=limit, seed=seed))
+    rows = list(read(ref, schema=schema, split=split, fields=fields, where=where, limit=limit, seed=seed))
     if not rows:
         raise DataError(f"there are no rows in {f'split {split!r}' if split else 'it'}", file=ref)
     return rows

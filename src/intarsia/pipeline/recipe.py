@@ -18,6 +18,7 @@ class TaskRecipe:
     Attributes:
         data: A file, a name of `intarsia data`, or a hub id.
         fields: Which column of the data is the `text` and which the `label` (or `prompt` and `target`).
+        where: For a column of the data, the values (as text) a row must have one of. For files of several data sets.
         schema: `classification` or `text-to-text`.
         labels: The answer to write for each label of the data. Labels left out are written as they are; with
             `only_listed` their rows are left out.
@@ -34,6 +35,7 @@ class TaskRecipe:
 
     data: str
     fields: dict[str, str] = field(default_factory=dict)
+    where: dict[str, list[str]] = field(default_factory=dict)
     schema: str = "classification"
     labels: dict[str, str] = field(default_factory=dict)
     only_listed: bool = False

@@ -81,7 +81,14 @@ def draw_rows(
     Raises:
         DataError: If no row is left, or one cannot be read.
     """
-    rows = read_rows(recipe.data, schema=recipe.schema, split=split, fields=recipe.fields or None, seed=seed)
+    rows = read_rows(
+        recipe.data,
+        schema=recipe.schema,
+        split=split,
+        fields=recipe.fields or None,
+        where=recipe.where or None,
+        seed=seed,
+    )
     if recipe.only_listed:
         rows = [row for row in rows if row.label in recipe.labels]
     if balance and recipe.schema == "classification":
