@@ -75,7 +75,7 @@ def train_expert(
     try:
         with upper_layers_only(adapted, skipped):
             trainer = _trainer(adapted, examples, config, work, miub, progress)
-            trainer.train(resume_from_checkpoint=_last_checkpoint(work))
+            trainer.train(resume_from_checkpoint=last_checkpoint(work))
         with atomic_folder(output, overwrite=True) as folder:
             adapted.save_pretrained(folder)
             base.tokenizer.save_pretrained(folder)
@@ -140,12 +140,12 @@ def _trainer(
         probe = [collator(examples[start : start + 16]) for start in range(0, min(len(examples), 48), 16)]
         trainer.add_callback(MIUBCallback(probe, miub))
     if progress is not None:
-        trainer.add_callback(_Tell(progress))
+        trainer.add_callback(TellProgress(progress))
     return trainer
 
 
-class _Tell(TrainerCallback):
-    """Passes steps on to a `Progress`."""
+class TellProgress(TrainerCallback):
+    """Passes a Trainer's steps on to a `Progress`."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -157,7 +157,8 @@ class _Tell(TrainerCallback):
         self._progress(1)
 
 
-def _last_checkpoint(work: Path) -> str | None:
+def last_checkpoint(work: Path) -> str | None:
+    """Returns the newest whole checkpoint of an interrupted run in `work`, if there is one."""
     found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     # A checkpoint cut short by a kill lacks the state file, which the Trainer writes last.
     whole = [path for path in found if (path / "trainer_state.json").exists()]

@@ -1,17 +1,22 @@
 """Classification heads: never merged, one per expert, run on the merged encoder's output."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from intarsia.errors import ConfigError
+from intarsia.errors import ConfigError, ModelError
 from intarsia.merge.router import pool_states
+
+_FILE = "head.safetensors"
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,30 @@ class Head:
             "pooling": self.pooling,
             "config": dict(self.config) if self.config else None,
         }
+
+
+def read_linear_head(folder: Path) -> Head | None:
+    """Reads the linear head that `intarsia.finetune.train_encoder_expert` saves beside an encoder, if there is one.
+
+    It is a file `head.safetensors` with `weight` and `bias`, its metadata `labels` (a JSON list) and `pooling`.
+
+    Raises:
+        ModelError: If the file is damaged, or lacks one of these.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        labels = tuple(json.loads(metadata["labels"]))
+        fits = {name: len(tensor) for name, tensor in state.items()} == {"weight": len(labels), "bias": len(labels)}
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"the classification head cannot be read: {error}", where=path) from error
+    if not fits:
+        raise ModelError(f"the classification head's tensors do not fit its {len(labels)} labels", where=path)
+    return Head(labels, state, pooling=metadata.get("pooling", "mean"))
 
 
 class LinearHead(nn.Module):

@@ -309,7 +309,7 @@ def adapt_matrix(module: Any, name: str, experts: int, rank: int, *, bias: bool,
 
 
 def adapt_vectors(module: nn.Module, experts: int, names: Sequence[str]) -> None:
-    """Gives vector parameters of a module residuals, empty at first; its class is changed in place.
+    """Gives vector parameters of a module residuals, empty at first, if they have none; its class is changed in place.
 
     Args:
         module: The module, such as a norm.
@@ -320,8 +320,10 @@ def adapt_vectors(module: nn.Module, experts: int, names: Sequence[str]) -> None
         module.__class__ = _with_vectors(type(module))
     module.residual_names = tuple(names)  # type: ignore[assignment]
     for name in names:
-        vector = getattr(module, name)
-        module.register_parameter(f"residual_{name}", _zeros(vector, experts, len(vector)))
+        # What an earlier call made may be filled already.
+        if not hasattr(module, f"residual_{name}"):
+            vector = getattr(module, name)
+            module.register_parameter(f"residual_{name}", _zeros(vector, experts, len(vector)))
 
 
 def _zeros(like: Tensor, rows: int, columns: int) -> nn.Parameter:

@@ -28,7 +28,7 @@ from intarsia.files import atomic_folder
 from intarsia.merge._twin_model import TwinModel
 from intarsia.merge.checkpoints import Checkpoint, Expert, StateDict, Weights, align_keys, open_experts
 from intarsia.merge.config import TwinMergingConfig
-from intarsia.merge.heads import Head
+from intarsia.merge.heads import Head, read_linear_head
 from intarsia.merge.layers import (
     TwinEmbedding,
     TwinFactorLinear,
@@ -321,7 +321,7 @@ def fit_router(
 
 
 def read_heads(encoder: PreTrainedModel, experts: Mapping[str, Ref]) -> dict[str, Head]:
-    """Reads the classification heads out of `...ForSequenceClassification` folders.
+    """Reads the classification heads of experts: beside the encoder, or in `...ForSequenceClassification` folders.
 
     Args:
         encoder: The base encoder; what an expert has beside its tensors is the head.
@@ -333,6 +333,10 @@ def read_heads(encoder: PreTrainedModel, experts: Mapping[str, Ref]) -> dict[str
     heads = {}
     for name, ref in experts.items():
         checkpoint = Checkpoint(ref)
+        beside = read_linear_head(checkpoint.path)
+        if beside is not None:
+            heads[name] = beside
+            continue
         own = align_keys(checkpoint.specs, encoder.state_dict())
         state = {key: checkpoint.read(own[key]) for key in own if key not in encoder.state_dict()}
         labels = checkpoint.config.get("id2label") or {}
