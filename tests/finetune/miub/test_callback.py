@@ -1,10 +1,10 @@
 import pytest
 import torch
-from conftest import tiny_bert, tiny_llama, token_batches
+from miub_models import tiny_bert, tiny_llama, token_batches
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from intarsia.errors import ConfigError, ModelError
+from intarsia.errors import ConfigError, DataError, ModelError
 from intarsia.finetune.miub import MIUBCallback, MIUBConfig, miub_report
 
 
@@ -80,6 +80,7 @@ def test_last_value_is_what_the_report_gives_afterwards(tmp_path):
     callback = MIUBCallback(token_batches())
     trainer = train(tmp_path, callback)
     after = miub_report(trainer.model, token_batches())
+    assert after.tokens < 1000
     assert callback.history[-1].report.miub == pytest.approx(after.miub, rel=1e-5)
     assert callback.history[-1].report.errors() is None
 
@@ -100,8 +101,39 @@ def test_every_epoch(tmp_path):
 def test_budget_leaves_out_what_would_go_over_it(tmp_path):
     callback = MIUBCallback(token_batches(), every=1, budget=1e-9)
     train(tmp_path, callback)
-    # The first tells what one costs; the last is always taken.
-    assert [found.step for found in callback.history] == [1, 16]
+    assert [found.step for found in callback.history] == [16]
+
+
+class Clock:
+    """A step takes 1 s and a measurement 4 s."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+def test_budget_spreads_measurements_over_the_run(tmp_path, monkeypatch):
+    clock = Clock()
+
+    def measure(*args, **kwargs):
+        clock.now += 4.0
+        return miub_report(*args, **kwargs)
+
+    class Step(TrainerCallback):
+        def on_step_end(self, *args, **kwargs):
+            clock.now += 1.0
+
+    monkeypatch.setattr("intarsia.finetune.miub.callback.time", clock)
+    monkeypatch.setattr("intarsia.finetune.miub.callback.miub_report", measure)
+    callback = MIUBCallback(token_batches(), every=1, budget=0.2)
+    train(tmp_path, callback, max_steps=100, others=[Step()])
+    steps = [found.step for found in callback.history]
+    # Its 20 rows are five batches of 4, so 5 s are expected at first: two of them fit into a fifth of 50 s.
+    # Then 4 s are known: three fit into a fifth of 60 s, and each further one needs 20 s more.
+    assert steps == [50, 60, 80, 100]
+    assert callback.seconds == 4.0 * len(steps) <= 0.2 * 100
 
 
 def test_layers_are_logged_on_request(tmp_path):
@@ -127,12 +159,12 @@ def test_attached_before_the_reporting_integrations(tmp_path, attach):
 
 def test_headline_follows_the_configuration(tmp_path):
     config = MIUBConfig(normalizations=("softmax",), max_tokens=60)
-    callback = MIUBCallback(token_batches(), config)
+    callback = MIUBCallback(token_batches(), config, every=100)
     trainer = train(tmp_path, callback)
     assert callback.history[-1].report.tokens == 60
     entry = next(entry for entry in trainer.state.log_history if "miub" in entry)
     assert "miub_paper_softmax" not in entry
-    assert entry["miub"] == callback.history[0].report.mean("softmax").dpi
+    assert entry["miub"] == callback.history[-1].report.mean("softmax").dpi
 
 
 def test_a_model_without_lora_is_refused_before_training(tmp_path):
@@ -143,6 +175,11 @@ def test_a_model_without_lora_is_refused_before_training(tmp_path):
 def test_adapter_is_checked_before_training(tmp_path):
     with pytest.raises(Exception, match="unknown LoRA adapter 'x'"):
         train(tmp_path, MIUBCallback(token_batches(), adapter="x"))
+
+
+def test_batches_are_checked_before_training(tmp_path):
+    with pytest.raises(DataError, match="there are no batches"):
+        train(tmp_path, MIUBCallback([]))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -189,9 +190,7 @@ def test_scores_of_a_joint_written_out():
     assert s.js_ratio == pytest.approx(js_ratio_factor(1.5) * js, abs=1e-14)
 
 
-@pytest.mark.parametrize(
-    ("ratio", "value"), [(0.0, 2 / math.log(2)), (1.0, 4.0), (10.0, 6.56), (100.0, 11.2)], ids=str
-)
+@pytest.mark.parametrize(("ratio", "value"), [(0.0, 2 / math.log(2)), (1.0, 4.0), (10.0, 6.56), (100.0, 11.2)], ids=str)
 def test_js_ratio_factor(ratio, value):
     assert js_ratio_factor(ratio) == pytest.approx(value, abs=0.03 if ratio == 100 else 5e-3)
 
@@ -199,7 +198,7 @@ def test_js_ratio_factor(ratio, value):
 def test_js_ratio_factor_increases_and_is_smooth_at_one():
     grid = torch.logspace(-6, 6, 4001, dtype=torch.float64).tolist()
     values = [js_ratio_factor(t) for t in grid]
-    assert all(a < b for a, b in zip(values, values[1:], strict=False))
+    assert all(a < b for a, b in pairwise(values))
     for edge in (1 - 1e-3, 1 + 1e-3):
         assert js_ratio_factor(edge * (1 - 1e-9)) == pytest.approx(js_ratio_factor(edge * (1 + 1e-9)), abs=1e-7)
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import adapted, tiny_bert, tiny_llama, trained
+from miub_models import adapted, tiny_bert, tiny_llama, trained
 from peft import LoraConfig
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -84,9 +84,13 @@ def test_hooks_are_removed_even_after_an_error(llama):
     def fail(*_):
         raise RuntimeError("stop")
 
-    with pytest.raises(RuntimeError, match="stop"), watching(found.modules, found.adapter, fail):
-        assert hooks_of(llama) > before
-        llama(input_ids=IDS)
+    def run():
+        with watching(found.modules, found.adapter, fail):
+            assert hooks_of(llama) > before
+            llama(input_ids=IDS)
+
+    with pytest.raises(RuntimeError, match="stop"):
+        run()
     assert hooks_of(llama) == before
 
 

@@ -3,9 +3,10 @@ import json
 
 import pytest
 import torch
-from conftest import adapted, tiny_bert, tiny_llama, token_batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from miub_models import adapted, tiny_bert, tiny_llama, token_batches, trained
+from peft import LoraConfig
 from rich.console import Console
 from torch.utils.data import DataLoader
 from transformers import AlbertConfig, AlbertModel
@@ -125,7 +126,12 @@ def test_untrained_adapter_scores_zero_and_says_so(llama):
 def test_modules_that_run_several_times_a_pass_accumulate():
     torch.manual_seed(0)
     config = AlbertConfig(
-        vocab_size=97, embedding_size=8, hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=4
+        vocab_size=97,
+        embedding_size=8,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=4,
     )
     model = adapted(AlbertModel(config), target_modules=["query"])
     batches = token_batches()
@@ -196,9 +202,18 @@ def test_passes_cover_exactly_the_first_tokens(limit, per_forward):
     assert torch.equal(found, expected)
 
 
-def test_bare_lora_model_and_added_adapter(llama):
+def test_model_inside_the_wrappers_gives_the_same(llama):
     reference = miub_report(llama, token_batches())
-    close(reference, miub_report(llama.base_model, token_batches()), 1e-6)
+    for model in (llama.base_model, llama.get_base_model()):
+        close(reference, miub_report(model, token_batches()), 1e-6)
+
+
+def test_adapter_added_without_a_wrapper():
+    model = tiny_llama().unload()
+    model.add_adapter(LoraConfig(r=2, target_modules=["o_proj"]), adapter_name="own")
+    report = miub_report(trained(model), token_batches())
+    assert report.adapter == "own"
+    assert [module.name for module in report.modules] == [f"model.layers.{layer}.self_attn.o_proj" for layer in (0, 1)]
 
 
 def test_adapted_head_is_measured_too():

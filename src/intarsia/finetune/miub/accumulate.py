@@ -1,5 +1,6 @@
 """Running sums of one module, from which its scores follow: tokens come in batches and are not kept."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -257,12 +258,13 @@ class ModuleAccumulator:
         if base.device.type == "mps":
             # Apple's GPU has no float64.
             base, lora = base.cpu(), lora.cpu()
-        for side, features in (("base", base), ("LoRA", lora)):
-            if not torch.isfinite(features).all():
+        base_energy, lora_energy = (float(features.double().square().sum()) for features in (base, lora))
+        for side, energy in (("base", base_energy), ("LoRA", lora_energy)):
+            if not math.isfinite(energy):
                 raise ModelError(
                     f"the {side} features hold NaN or infinity",
                     where=self.name,
-                    fix="the weights have diverged: train with a smaller learning rate, or check the base model's type",
+                    fix="the weights have diverged: train with a smaller learning rate, or in a wider type",
                 )
         if self.tokens == 0:
             self._prepare(base)
@@ -270,8 +272,8 @@ class ModuleAccumulator:
         if order is not None:
             base, lora = base[order], lora[order]
         base, lora = _at_least_float32(base), _at_least_float32(lora)
-        self._base_energy += float(base.square().sum())
-        self._lora_energy += float(lora.square().sum())
+        self._base_energy += base_energy
+        self._lora_energy += lora_energy
         for normalization, joint in self._joints.items():
             p = soft_assignments(base, normalization, tau=self._config.tau, bin_of=self._bin_of)
             q = soft_assignments(lora, normalization, tau=self._config.tau, bin_of=self._bin_of)

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from intarsia.errors import ConfigError
+from intarsia.finetune.miub.batches import forwards
 from intarsia.finetune.miub.config import MIUBConfig
 from intarsia.finetune.miub.hooks import adapted_modules
 from intarsia.finetune.miub.measure import miub_report
@@ -18,6 +19,9 @@ LOGGED = ("miub", "miub_paper", "miub_paper_zscore", "miub_paper_softmax", "miub
 
 MEASUREMENTS = 10
 """Measurements of a run when `every` is left out."""
+
+MONITORED_TOKENS = 1000
+"""Tokens measured when no configuration is given: the headline of a short run moves by far more than this costs it."""
 
 
 class Measurement(NamedTuple):
@@ -42,14 +46,14 @@ class MIUBCallback(TrainerCallback):
     always measured. Nothing the training depends on is touched: mode, gradients and random state are restored.
 
     Args:
-        batches: What to measure on; the same tokens every time. Held-out texts are best. A few thousand tokens do:
+        batches: What to measure on; the same tokens every time. Held-out texts are best, and a few dozen are enough:
             measuring stops at `config.max_tokens`.
-        config: What to measure. Standard errors and the permutation null are left out during training, whatever it
-            says; `miub_report` gives them afterwards.
+        config: What to measure; the defaults on 1,000 tokens if left out. Standard errors and the permutation null are
+            left out during training, whatever it says; `miub_report` gives them afterwards.
         adapter: The adapter to measure; may be left out if exactly one is active.
         every: Steps between measurements, or `"epoch"`. Left out: ten times in the run.
-        budget: Share of the training time that measuring may take. A measurement that would go over it, counting the
-            last step's, is left out. None measures always.
+        budget: Share of the training time that measuring may take. A measurement is left out while it, and the one at
+            the last step, would go over that. None leaves none out.
         per_layer: Whether the mean of every layer is logged too, as `miub_layer_3`.
 
     Attributes:
@@ -76,13 +80,14 @@ class MIUBCallback(TrainerCallback):
             raise ConfigError("budget", budget, "a share above 0 and up to 1, or None")
         self.history: list[Measurement] = []
         self._batches = batches
-        self._config = (config or MIUBConfig()).light()
+        self._config = (config or MIUBConfig(max_tokens=MONITORED_TOKENS)).light()
         self._adapter = adapter
         self._every = every
         self._budget = budget
         self._per_layer = per_layer
         self._pending: dict[str, float] = {}
         self._started = 0.0
+        self._rows = 0
 
     @property
     def seconds(self) -> float:
@@ -95,9 +100,11 @@ class MIUBCallback(TrainerCallback):
         return self
 
     def on_train_begin(self, args: Any, state: Any, control: Any, *, model: Any, **kwargs: Any) -> None:
-        """Checks the model, so that a mistake is told before the training and not after its first part."""
+        """Checks model and batches, so that a mistake is told before the training and not after its first part."""
         adapted_modules(model, self._adapter)
         self._batches = list(self._batches)
+        passes = forwards(self._batches, self._config, accepted=None, causal=False)
+        self._rows = sum(len(forward.tokens) for forward in passes)
         self.history.clear()
         self._pending.clear()
         self._started = time.perf_counter()
@@ -107,13 +114,13 @@ class MIUBCallback(TrainerCallback):
         last = state.global_step >= state.max_steps or control.should_training_stop
         every = self._every or max(1, state.max_steps // MEASUREMENTS)
         due = every != "epoch" and state.global_step % every == 0
-        if last or (due and self._affordable()):
+        if last or (due and self._affordable(args, state)):
             self._measure(args, state, control, model)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, *, model: Any, **kwargs: Any) -> None:
         """Measures when it is due."""
         done = bool(self.history) and self.history[-1].step == state.global_step
-        if self._every == "epoch" and not done and self._affordable():
+        if self._every == "epoch" and not done and self._affordable(args, state):
             self._measure(args, state, control, model)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
@@ -124,12 +131,18 @@ class MIUBCallback(TrainerCallback):
         state.log_history[-1].update(self._pending)
         self._pending = {}
 
-    def _affordable(self) -> bool:
-        if self._budget is None or not self.history:
+    def _affordable(self, args: Any, state: Any) -> bool:
+        if self._budget is None:
             return True
         training = time.perf_counter() - self._started - self.seconds
-        # One more now, and the one at the last step.
-        return self.seconds + 2 * self.history[-1].seconds <= self._budget * training
+        if self.history:
+            cost = self.history[-1].seconds
+        else:
+            # Not known yet. A forward pass takes a third of a training step on the same rows, and scoring about as long
+            # again; a whole step errs on the safe side.
+            rows_a_step = args.train_batch_size * args.gradient_accumulation_steps
+            cost = training / state.global_step * self._rows / rows_a_step
+        return self.seconds + 2 * cost <= self._budget * training
 
     def _measure(self, args: Any, state: Any, control: Any, model: Any) -> None:
         start = time.perf_counter()

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
+from peft import LoraModel
 from peft.tuners.adalora.layer import AdaLoraLayer
 from peft.tuners.lora.layer import LoraLayer, MultiheadAttention, ParamWrapper
 from torch import Tensor, nn
@@ -24,13 +25,20 @@ class AdaptedModules(NamedTuple):
 
     Attributes:
         adapter: Name of the adapter.
-        modules: LoRA layers by name, without the prefix peft puts before the model's own names.
+        modules: LoRA layers by their name in the model that peft wraps.
         skipped: Modules that carry the adapter but are not measured, with the reason.
     """
 
     adapter: str
     modules: dict[str, Any]
     skipped: dict[str, str]
+
+
+def wrapped_model(model: Any) -> nn.Module:
+    """Returns the model inside peft's wrappers; a model that carries adapters without a wrapper is its own."""
+    if hasattr(model, "get_base_model"):
+        return model.get_base_model()
+    return model.model if isinstance(model, LoraModel) else model
 
 
 def adapted_modules(model: nn.Module, adapter: str | None = None) -> AdaptedModules:
@@ -45,7 +53,7 @@ def adapted_modules(model: nn.Module, adapter: str | None = None) -> AdaptedModu
         ModelError: If there is no LoRA module, no linear one, the adapter is not active, disabled or merged into the
             base, or its update is not `s B A` (DoRA and other variants).
     """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    layers = {name: module for name, module in wrapped_model(model).named_modules() if isinstance(module, LoraLayer)}
     if not layers:
         raise ModelError(
             f"no LoRA module found in {type(model).__name__}",
@@ -56,13 +64,12 @@ def adapted_modules(model: nn.Module, adapter: str | None = None) -> AdaptedModu
     modules: dict[str, Any] = {}
     skipped: dict[str, str] = {}
     for name, module in layers.items():
-        short = name.removeprefix("base_model.model.")
-        _require_usable(short, module, adapter)
+        _require_usable(name, module, adapter)
         reason = _not_linear(module, adapter)
         if reason:
-            skipped[short] = reason
+            skipped[name] = reason
         else:
-            modules[short] = module
+            modules[name] = module
     if not modules:
         name, reason = next(iter(skipped.items()))
         raise ModelError(f"adapter {adapter!r} changes no linear module", where=f"{name}: {reason}")

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from peft import LoraModel
 from torch import Tensor, nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -15,7 +14,7 @@ from intarsia.finetune.miub.accumulate import ModuleAccumulator, Statistics
 from intarsia.finetune.miub.assignments import Normalization
 from intarsia.finetune.miub.batches import Forward, forwards
 from intarsia.finetune.miub.config import MIUBConfig
-from intarsia.finetune.miub.hooks import AdaptedModules, adapted_modules, watching
+from intarsia.finetune.miub.hooks import AdaptedModules, adapted_modules, watching, wrapped_model
 from intarsia.finetune.miub.jackknife import block_of_tokens
 from intarsia.finetune.miub.report import MIUBReport, ModuleReport, kind_of, layer_of
 from intarsia.finetune.miub.spectral import spectrum
@@ -51,7 +50,7 @@ def miub_report(
     """
     config = config or MIUBConfig()
     found = adapted_modules(model, adapter)
-    inner = _wrapped_model(model)
+    inner = wrapped_model(model)
     if getattr(getattr(inner, "config", None), "is_encoder_decoder", False):
         raise ModelError(
             "encoder-decoder models are not supported: their two sides see different tokens",
@@ -218,12 +217,6 @@ def _module_report(name: str, module: Any, adapter: str, measured: _Measured, co
         without_block=headline.without_block,
         block_sizes=headline.block_sizes,
     )
-
-
-def _wrapped_model(model: Any) -> nn.Module:
-    if hasattr(model, "get_base_model"):
-        return model.get_base_model()
-    return model.model if isinstance(model, LoraModel) else model
 
 
 def _body(inner: nn.Module, modules: Mapping[str, nn.Module]) -> nn.Module:
