@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from intarsia.errors import ModelError
-from intarsia.merge.layers import adapt_matrix, adapt_vectors
+from intarsia.merge.layers import TwinEmbedding, TwinLinear, adapt_matrix, adapt_vectors
 from intarsia.merge.twin_config import TwinMergedConfig
 
 
@@ -59,3 +59,21 @@ def adapt(base: nn.Module, config: TwinMergedConfig) -> None:
         adapt_matrix(modules[name], name, count, rank, bias=name in config.biases, factors=factors)
     for name, parameters in config.vectors.items():
         adapt_vectors(modules[name], count, parameters)
+
+
+def tie_residuals(base: Any) -> dict[str, str]:
+    """Lets a tied output head use the input embedding's residuals, if these have any.
+
+    Returns:
+        Names of the head's residuals in the base model, and of the embedding's they are.
+    """
+    if not getattr(base.config.get_text_config(), "tie_word_embeddings", False):
+        return {}
+    head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
+    if not isinstance(embedding, TwinEmbedding) or not isinstance(head, nn.Linear):
+        return {}
+    names = {module: name for name, module in base.named_modules()}
+    if not isinstance(head, TwinLinear):
+        adapt_matrix(head, names[head], embedding.experts, embedding.stored_rank, bias=False, factors=False)
+    head.residual_a, head.residual_b = embedding.residual_a, embedding.residual_b
+    return {f"{names[head]}.{factor}": f"{names[embedding]}.{factor}" for factor in ("residual_a", "residual_b")}

@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from intarsia.errors import ConfigError, InputError, ModelError, UnknownNameError
 from intarsia.files import atomic_folder
-from intarsia.merge._layer_stack import adapt, decoder_layers, final_norm, first_adapted_layer
+from intarsia.merge._layer_stack import adapt, decoder_layers, final_norm, first_adapted_layer, tie_residuals
 from intarsia.merge.config import ROUTINGS, Routing
 from intarsia.merge.layers import (
     Request,
@@ -74,6 +74,8 @@ class TwinModel(PreTrainedModel):
         config.base_config = self.base.config
         if base is None:
             adapt(self.base, config)
+        tied = tie_residuals(self.base)
+        self._tied_weights_keys = {f"base.{head}": f"base.{embedding}" for head, embedding in tied.items()}
         self.router = None
         if config.router is not None:
             self.router = Router(self._width, len(config.experts), config.router["hidden"], config.router["dropout"])
@@ -82,7 +84,7 @@ class TwinModel(PreTrainedModel):
         self._place_fork()
         self.set_rank(config.rank)
 
-    def _build_base(self, config: PretrainedConfig) -> PreTrainedModel:
+    def _build_base(self, config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
         raise NotImplementedError
 
     # What it is made of
@@ -135,12 +137,8 @@ class TwinModel(PreTrainedModel):
 
     def residual_bytes(self) -> int:
         """Bytes that all residuals take as stored."""
-        return sum(
-            tensor.nbytes
-            for _, module in self.twin_modules()
-            for name, tensor in module.named_parameters(recurse=False)
-            if name.startswith("residual_")
-        )
+        # Named once, where they are tied.
+        return sum(p.nbytes for name, p in self.base.named_parameters() if "residual_" in name.rpartition(".")[2])
 
     def set_rank(self, rank: int | None) -> Self:
         """Uses the leading `rank` terms of every residual; None uses all that are stored. Nothing is lost or copied.
@@ -465,7 +463,8 @@ class TwinModel(PreTrainedModel):
         Args:
             weights: By expert name, or in the order of `experts`. All zero gives the shared model.
         """
-        plain = self._build_base(copy.deepcopy(self.base.config)).to(dtype=self.dtype, device=self.device)
+        # `dtype` at once: casting afterwards would cast rotary frequencies too.
+        plain = self._build_base(copy.deepcopy(self.base.config), dtype=self.dtype).to(self.device)
         plain.load_state_dict(self.merged_state(weights))
         if self.can_generate():
             plain.generation_config = copy.deepcopy(self.generation_config)

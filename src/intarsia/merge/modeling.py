@@ -58,8 +58,8 @@ class TwinMergedForCausalLM(TwinModel, GenerationMixin):
             )
         self.post_init()
 
-    def _build_base(self, config: PretrainedConfig) -> PreTrainedModel:
-        return AutoModelForCausalLM.from_config(config)
+    def _build_base(self, config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
+        return AutoModelForCausalLM.from_config(config, **kwargs)
 
     @can_return_tuple
     def forward(
@@ -187,8 +187,8 @@ class TwinMergedForSequenceClassification(TwinModel):
         self.heads = nn.ModuleList([build_head(spec, self._width) for spec in config.heads])
         self.post_init()
 
-    def _build_base(self, config: PretrainedConfig) -> PreTrainedModel:
-        return AutoModel.from_config(config)
+    def _build_base(self, config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
+        return AutoModel.from_config(config, **kwargs)
 
     @property
     def label_offsets(self) -> list[int]:
