@@ -130,9 +130,9 @@ def test_budget_spreads_measurements_over_the_run(tmp_path, monkeypatch):
     callback = MIUBCallback(token_batches(), every=1, budget=0.2)
     train(tmp_path, callback, max_steps=100, others=[Step()])
     steps = [found.step for found in callback.history]
-    # Its 20 rows are five batches of 4, so 5 s are expected at first: two of them fit into a fifth of 50 s.
-    # Then 4 s are known: three fit into a fifth of 60 s, and each further one needs 20 s more.
-    assert steps == [50, 60, 80, 100]
+    # Its 20 rows are five batches of 4, so 7.5 s are expected at first: two of them fit into a fifth of 75 s.
+    # Then 4 s are known: three fit into a fifth of 60 s, and four into a fifth of 80 s.
+    assert steps == [75, 76, 80, 100]
     assert callback.seconds == 4.0 * len(steps) <= 0.2 * 100
 
 

@@ -138,10 +138,10 @@ class MIUBCallback(TrainerCallback):
         if self.history:
             cost = self.history[-1].seconds
         else:
-            # Not known yet. A forward pass takes a third of a training step on the same rows, and scoring about as long
-            # again; a whole step errs on the safe side.
+            # Not known yet. With adapters on all linear modules of SmolLM2-135M, measuring took 1.3 to 1.6 times a
+            # training step on the same rows.
             rows_a_step = args.train_batch_size * args.gradient_accumulation_steps
-            cost = training / state.global_step * self._rows / rows_a_step
+            cost = 1.5 * training / state.global_step * self._rows / rows_a_step
         return self.seconds + 2 * cost <= self._budget * training
 
     def _measure(self, args: Any, state: Any, control: Any, model: Any) -> None:
