@@ -108,7 +108,10 @@ class ArchitectureHead(nn.Module):
         super().__init__()
         device = torch.empty(0).device
         with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**config))
+            # In the dtype of the model it becomes a part of, whatever the expert's was.
+            model = AutoModelForSequenceClassification.from_config(
+                AutoConfig.for_model(**config), dtype=torch.get_default_dtype()
+            )
         setattr(model, model.base_model_prefix, _Given())
         self.model = model.to_empty(device=device)
 

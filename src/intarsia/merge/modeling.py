@@ -50,12 +50,12 @@ class TwinMergedForCausalLM(TwinModel, GenerationMixin):
     """
 
     def __init__(self, config: TwinMergedConfig, *, base: PreTrainedModel | None = None) -> None:
-        super().__init__(config, base=base)
         if config.heads is not None:
             raise ModelError(
                 "the model is a classifier, not a language model",
                 fix="load it with AutoModelForSequenceClassification",
             )
+        super().__init__(config, base=base)
         self.post_init()
 
     def _build_base(self, config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
@@ -180,10 +180,12 @@ class TwinMergedForSequenceClassification(TwinModel):
     """
 
     def __init__(self, config: TwinMergedConfig, *, base: PreTrainedModel | None = None) -> None:
-        super().__init__(config, base=base)
         if config.heads is None or len(config.heads) != len(config.experts):
-            missing = config.experts[len(config.heads or []) :]
-            raise ModelError(f"there is no classification head for expert {missing[0]!r}")
+            raise ModelError(
+                "the model is no classifier: it has no classification head for each expert",
+                fix="load it with AutoModelForCausalLM",
+            )
+        super().__init__(config, base=base)
         self.heads = nn.ModuleList([build_head(spec, self._width) for spec in config.heads])
         self.post_init()
 

@@ -106,6 +106,7 @@ def train_router(
         return _fit(router, inputs, labels, held_out, names, config, generator)
 
 
+@torch.enable_grad()
 def _fit(
     router: Router,
     inputs: Tensor,

@@ -245,6 +245,7 @@ def merge_residual_encoders(
             inner.load_state_dict(dict(head.state))  # type: ignore[union-attr]
         except RuntimeError as error:
             raise ModelError(f"a classification head's tensors do not fit: {error}") from error
+    twin.heads.to(device=model.device, dtype=model.dtype)
     return _finished(twin, config)
 
 
