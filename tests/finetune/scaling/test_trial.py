@@ -52,10 +52,17 @@ def test_an_encoder_run_has_every_measure(settings):
 
 
 def test_training_learns(settings):
-    before = run(settings, steps=1, learning_rate=1e-9)["metrics"]
+    before = run(settings, steps=1, learning_rate=1e-9, head_learning_rate=1e-9)["metrics"]
     after = run(settings, steps=40)["metrics"]
     assert after["accuracy"] > 0.9
     assert after["ce"] < before["ce"] / 2
+
+
+def test_head_and_adapter_have_their_own_learning_rates(settings):
+    frozen_adapter = run(settings, learning_rate=1e-12)["metrics"]
+    assert frozen_adapter["lora_to_base"] < 1e-6
+    assert frozen_adapter["ce"] != run(settings, learning_rate=1e-12, head_learning_rate=1e-12)["metrics"]["ce"]
+    assert run(settings, head_learning_rate=1e-12)["metrics"]["lora_to_base"] > 1e-3
 
 
 def test_the_same_trial_gives_the_same_numbers(settings):
@@ -75,8 +82,8 @@ def test_fewer_layers_are_a_smaller_model(settings):
 def test_a_causal_model_answers_with_the_label(settings, tiny_llama):
     assert is_causal(str(tiny_llama))
     found = run(settings, model=str(tiny_llama), max_length=40, steps=2)
-    # Untrained, over a vocabulary of bytes: nearly uniform.
-    assert 4 < found["metrics"]["ce"] < 7
+    # Untrained, over a vocabulary of bytes: no better than a guess.
+    assert found["metrics"]["ce"] > 4
     assert found["metrics"]["ppl"] == pytest.approx(math.exp(found["metrics"]["ce"]))
     assert found["metrics"]["accuracy"] == 0
 
@@ -85,7 +92,6 @@ def test_a_causal_model_learns(settings, tiny_llama):
     shared = {"model": str(tiny_llama), "max_length": 40, "ranks": (8,), "target_modules": ("o_proj", "down_proj")}
     before = run(settings, **shared, steps=1, learning_rate=1e-9)["metrics"]
     after = run(settings, **shared, steps=40, learning_rate=5e-2)["metrics"]
-    # A tied output layer of random embeddings keeps all logits small.
     assert after["ce"] < before["ce"] - 0.1
 
 

@@ -95,6 +95,7 @@ class SweepConfig:
         batch_size: Rows per step.
         learning_rate: Peak learning rate (AdamW, linear decay, no weight decay); None: 1e-3 for base models below
             10^9 parameters, else 2e-4.
+        head_learning_rate: Peak learning rate of an encoder's head, which starts from random weights.
         lr_per_rank: Learning rates of single ranks, because the best one moves with the rank.
         max_length: Tokens of a text that are kept.
         held_out: Held-out rows on which loss and accuracy are measured.
@@ -121,6 +122,7 @@ class SweepConfig:
     steps: int = 60
     batch_size: int = 16
     learning_rate: float | None = None
+    head_learning_rate: float = 1e-2
     lr_per_rank: Mapping[int, float] = field(default_factory=dict)
     max_length: int = 64
     held_out: int = 256
@@ -142,7 +144,16 @@ class SweepConfig:
         for policy in self.policies:
             if policy not in POLICIES:
                 raise ConfigError("policies", policy, "among " + ", ".join(POLICIES))
-        for name in ("alpha", "alpha_ratio", "steps", "batch_size", "max_length", "held_out", "tokens"):
+        for name in (
+            "alpha",
+            "alpha_ratio",
+            "head_learning_rate",
+            "steps",
+            "batch_size",
+            "max_length",
+            "held_out",
+            "tokens",
+        ):
             if not getattr(self, name) > 0:
                 raise ConfigError(name, getattr(self, name), "positive")
         for rate in (*self.lr_per_rank.values(), *([] if self.learning_rate is None else [self.learning_rate])):

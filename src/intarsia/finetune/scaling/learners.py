@@ -28,6 +28,7 @@ class Learner(NamedTuple):
 
     Attributes:
         model: What the Trainer trains.
+        head: The part that starts from random weights, if there is one.
         adapted: The peft model inside it, whose modules the internal metric looks into.
         base_parameters: Parameters of the base model.
         train: Training examples.
@@ -37,6 +38,7 @@ class Learner(NamedTuple):
     """
 
     model: nn.Module
+    head: nn.Module | None
     adapted: Any
     base_parameters: int
     train: Sequence[Example]
@@ -119,7 +121,7 @@ def encoder_learner(
         }
 
     model = EncoderClassifier(adapted, len(labels), seed).to(base.device)
-    return Learner(model, adapted, parameters, examples(train), examples(held_out), collate, Trainer)
+    return Learner(model, model.head, adapted, parameters, examples(train), examples(held_out), collate, Trainer)
 
 
 def causal_learner(
@@ -152,7 +154,9 @@ def causal_learner(
     def examples(rows: Sequence[Row]) -> Sequence[Any]:
         return encode(tokenizer, [_as_prompt(row, tokenizer, max_length) for row in rows])
 
-    return Learner(adapted, adapted, parameters, examples(train), examples(held_out), AnswerCollator(), ExpertTrainer)
+    return Learner(
+        adapted, None, adapted, parameters, examples(train), examples(held_out), AnswerCollator(), ExpertTrainer
+    )
 
 
 def _as_prompt(row: Row, tokenizer: Any, max_length: int) -> TextToTextRow:

@@ -19,6 +19,7 @@ _SHARED = (
     "test_split",
     "steps",
     "batch_size",
+    "head_learning_rate",
     "max_length",
     "held_out",
     "tokens",
@@ -130,7 +131,7 @@ def _require_comparable(configs: Sequence[SweepConfig]) -> None:
     first: dict[str, SweepConfig] = {}
     for config in configs:
         other = first.setdefault(config.dataset, config)
-        for name in ("steps", "batch_size", "max_length", "held_out", "tokens", "data"):
+        for name in ("steps", "batch_size", "head_learning_rate", "max_length", "held_out", "tokens", "data"):
             if getattr(config, name) != getattr(other, name):
                 raise ConfigError(
                     f"{name} of data set {config.dataset!r}",

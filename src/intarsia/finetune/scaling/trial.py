@@ -40,6 +40,7 @@ def run_trial(
     steps: int,
     batch_size: int,
     learning_rate: float | None,
+    head_learning_rate: float,
     max_length: int,
     held_out: int,
     tokens: int,
@@ -82,7 +83,8 @@ def run_trial(
         learning_rate = 1e-3 if learner.base_parameters < _BILLION else 2e-4
     lengths = [len(example["input_ids"]) for example in learner.train]
     order = training_order(lengths, size, steps, batch_size, seed)
-    loss = _train(learner, [learner.train[row] for row in order], steps, batch_size, learning_rate, seed)
+    optimizer = adam(learner, learning_rate, head_learning_rate)
+    loss = _train(learner, [learner.train[row] for row in order], steps, batch_size, optimizer, seed)
     report = miub_report(
         learner.adapted, _batches(learner), config=MIUBConfig(max_tokens=tokens, permutations=shuffles, blocks=0)
     )
@@ -131,8 +133,25 @@ class HeldOut(NamedTuple):
     accuracy: float
 
 
+def adam(learner: Learner, learning_rate: float, head_learning_rate: float) -> torch.optim.AdamW:
+    """AdamW without weight decay; a head, if there is one, has its own learning rate."""
+    head = [] if learner.head is None else list(learner.head.parameters())
+    of_head = {id(parameter) for parameter in head}
+    trained = [parameter for parameter in learner.model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in trained if id(parameter) not in of_head], "lr": learning_rate},
+        {"params": head, "lr": head_learning_rate},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.0)
+
+
 def _train(
-    learner: Learner, examples: list[Example], steps: int, batch_size: int, learning_rate: float, seed: int
+    learner: Learner,
+    examples: list[Example],
+    steps: int,
+    batch_size: int,
+    optimizer: torch.optim.Optimizer,
+    seed: int,
 ) -> HeldOut:
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
@@ -140,9 +159,7 @@ def _train(
             max_steps=steps,
             per_device_train_batch_size=batch_size,
             per_device_eval_batch_size=_EVALUATION_BATCH,
-            learning_rate=learning_rate,
             lr_scheduler_type="linear",
-            weight_decay=0.0,
             seed=seed,
             train_sampling_strategy="sequential",
             remove_unused_columns=False,
@@ -158,6 +175,7 @@ def _train(
             args=arguments,
             train_dataset=examples,
             data_collator=learner.collate,
+            optimizers=(optimizer, None),
             preprocess_logits_for_metrics=_loss_and_hit,
         )
         trainer.remove_callback(PrinterCallback)
