@@ -185,7 +185,8 @@ def _sources(file: SafetensorsFile) -> dict[str, tuple[str, ...]]:
         if suffix is None:
             if "lora_" in key:
                 raise ModelError(f"the adapter's tensor {name!r} is not plain LoRA", where=file.path)
-            sources[key] = (name,)
+            # peft also saves the untouched weight of an adapted embedding; its factors are what counts.
+            sources.setdefault(key, (name,))
             continue
         module = name.removesuffix(suffix)
         pair = (".lora_A.weight", ".lora_B.weight") if suffix.endswith("weight") else _FACTORS[2:]

@@ -120,7 +120,16 @@ def merge_checkpoints(
         if chosen.data_statistics is not None and texts is not None:
             from intarsia.merge.text_statistics import text_statistics
 
-            statistics = text_statistics(method, base, experts, texts, Path(scratch), exclude=exclude)
+            statistics = text_statistics(
+                method,
+                base,
+                experts,
+                texts,
+                Path(scratch),
+                exclude=exclude,
+                adamerging=settings if method == "adamerging" else None,
+                progress=progress,
+            )
         merge = _Merge(base_weights, opened, chosen, settings, statistics, threads)
         copy_companions(base_weights.path, folder)
         writer = ShardedWriter(folder, base_weights.specs, max_shard_bytes)

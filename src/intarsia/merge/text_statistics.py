@@ -1,18 +1,20 @@
 """What Fisher, RegMean and AdaMerging must know of causal-LM experts, from prompts of each expert's kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from rich.console import Console
+from rich.progress import Progress
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from intarsia.errors import DataError, UnknownNameError
-from intarsia.merge.checkpoints import Checkpoint, Expert, open_experts
-from intarsia.merge.methods.adamerging import AdaMergingConfig, adamerging_coefficients, predict_with
+from intarsia.merge.checkpoints import Checkpoint, Expert, Weights, open_experts
+from intarsia.merge.methods.adamerging import AdaMergingParams, adamerging_coefficients, predict_with
 from intarsia.merge.methods.fisher import fisher_diagonal
 from intarsia.merge.methods.regmean import gram_matrices
 from intarsia.merge.safetensors_io import SafetensorsFile
@@ -30,7 +32,8 @@ def text_statistics(
     *,
     exclude: Sequence[str] = (),
     seed: int = 0,
-    adamerging: AdaMergingConfig | None = None,
+    adamerging: AdaMergingParams | None = None,
+    progress: bool = False,
 ) -> dict[str, SafetensorsFile]:
     """Computes the data statistics of a merge method, one file per expert in `folder`.
 
@@ -46,6 +49,7 @@ def text_statistics(
         exclude: Patterns of tensors that are not merged.
         seed: Of the drawn labels.
         adamerging: How AdaMerging's coefficients are learned.
+        progress: Whether to show a progress bar on stderr.
 
     Raises:
         InputError: If an expert has no texts, or texts belong to no expert.
@@ -53,41 +57,63 @@ def text_statistics(
     check_texts(experts, texts)
     weights = Checkpoint(base)
     opened = open_experts(weights, experts, exclude=exclude)
-    found: dict[str, dict[str, Tensor]] = {}
-    if method == "adamerging":
-        model, tokenizer = _load(base)
-        vectors = {name: _task_vector(expert) for name, expert in opened.items()}
-        changed = sorted({key for vector in vectors.values() for key in vector})
-        found = adamerging_coefficients(
-            predict_with(model),
-            {key: weights.read(key).float() for key in changed},
-            vectors,
-            {name: prompt_batches(tokenizer, texts[name]) for name in opened},
-            adamerging,
-        )
+    steps = (adamerging or AdaMergingParams()).steps if method == "adamerging" else len(opened)
     files = {}
-    for name, expert in opened.items():
-        if method != "adamerging":
-            model, tokenizer = _load(experts[name])
-            wanted = frozenset(expert.keys())
-            for key, parameter in model.named_parameters():
-                parameter.requires_grad_(key in wanted)
-            batches = prompt_batches(tokenizer, texts[name])
-            if method == "fisher":
-                generator = torch.Generator().manual_seed(seed)
-                found[name] = fisher_diagonal(
-                    model, batches, negative_log_likelihood=partial(_drawn_loss, generator=generator)
-                )
+    with Progress(console=Console(stderr=True), disable=not progress, transient=True) as bars:
+        task = bars.add_task(f"statistics for {method}", total=steps)
+
+        def advance(*_: float) -> None:
+            bars.update(task, advance=1)
+
+        coefficients = {}
+        if method == "adamerging":
+            coefficients = _coefficients(base, weights, opened, texts, adamerging, advance)
+        for i, (name, expert) in enumerate(opened.items()):
+            if method == "adamerging":
+                found = coefficients[name]
             else:
-                found[name] = {key: gram for key, gram in gram_matrices(model, batches).items() if key in wanted}
-        save_file(found.pop(name), folder / f"{name}.safetensors")
-        files[name] = SafetensorsFile(folder / f"{name}.safetensors")
+                found = _expert_statistics(method, experts[name], frozenset(expert.keys()), texts[name], seed)
+                advance()
+            save_file(found, folder / f"{i}.safetensors")
+            files[name] = SafetensorsFile(folder / f"{i}.safetensors")
     return files
 
 
-def _task_vector(expert: Expert) -> dict[str, Tensor]:
-    keys = expert.keys()
-    return {key: expert.delta(key) for key in keys}
+def _coefficients(
+    base: str | Path,
+    weights: Weights,
+    experts: Mapping[str, Expert],
+    texts: Mapping[str, Sequence[str]],
+    params: AdaMergingParams | None,
+    on_step: Callable[[float], None],
+) -> dict[str, dict[str, Tensor]]:
+    model, tokenizer = _load(base)
+    vectors = {}
+    for name, expert in experts.items():
+        keys = expert.keys()
+        vectors[name] = {key: expert.delta(key) for key in keys}
+    changed = sorted({key for vector in vectors.values() for key in vector})
+    return adamerging_coefficients(
+        predict_with(model.requires_grad_(False)),
+        {key: weights.read(key).float() for key in changed},
+        vectors,
+        {name: prompt_batches(tokenizer, texts[name]) for name in experts},
+        params,
+        on_step=on_step,
+    )
+
+
+def _expert_statistics(
+    method: str, ref: str | Path, keys: frozenset[str], texts: Sequence[str], seed: int
+) -> dict[str, Tensor]:
+    model, tokenizer = _load(ref)
+    batches = prompt_batches(tokenizer, texts)
+    if method == "regmean":
+        return {key: gram for key, gram in gram_matrices(model, batches).items() if key in keys}
+    for key, parameter in model.named_parameters():
+        parameter.requires_grad_(key in keys)
+    loss = partial(_drawn_loss, generator=torch.Generator().manual_seed(seed))
+    return fisher_diagonal(model, batches, negative_log_likelihood=loss)
 
 
 def check_texts(experts: Mapping[str, Any], texts: Mapping[str, Sequence[str]]) -> None:

@@ -48,17 +48,17 @@ def regmean(
     """
     if not statistics:
         return average(task_vectors)
-    grams = {name: _shrink(statistics[name].double(), params.off_diagonal) for name in task_vectors}
+    diagonals = torch.stack([statistics[name].diagonal() for name in task_vectors]).double()
+    ridge = _RIDGE * diagonals.mean().clamp(min=torch.finfo(diagonals.dtype).tiny)
+    grams = {name: _shrink(statistics[name].double(), params.off_diagonal, ridge) for name in task_vectors}
     total = torch.stack(list(grams.values())).sum(dim=0)
     targets = torch.stack([vector.double() @ grams[name] for name, vector in task_vectors.items()]).sum(dim=0)
     merged: Tensor = torch.linalg.solve(total, targets, left=False)
     return merged.to(next(iter(task_vectors.values())).dtype)
 
 
-def _shrink(gram: Float[Tensor, "n n"], off_diagonal: float) -> Float[Tensor, "n n"]:
-    diagonal = gram.diagonal()
-    ridge = _RIDGE * diagonal.mean().clamp(min=torch.finfo(gram.dtype).tiny)
-    return gram * off_diagonal + torch.diag(diagonal * (1 - off_diagonal) + ridge)
+def _shrink(gram: Float[Tensor, "n n"], off_diagonal: float, ridge: Float[Tensor, ""]) -> Float[Tensor, "n n"]:
+    return gram * off_diagonal + torch.diag(gram.diagonal() * (1 - off_diagonal) + ridge)
 
 
 def gram_matrices(
