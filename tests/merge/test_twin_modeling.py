@@ -457,7 +457,9 @@ def test_continuing_from_a_cache_needs_the_mixture(twin: TwinMergedForCausalLM, 
     # A prefix computed before: `generate` routes on the whole prompt.
     cache = DynamicCache()
     mixture = twin.route(**batch)
-    twin(ids[:, :5], mask[:, :5], past_key_values=cache, mixture=mixture)
+    # `generate` counts positions from the first token that is no padding.
+    positions = (mask[:, :5].cumsum(1) - 1).clamp_min(0)
+    twin(ids[:, :5], mask[:, :5], positions, past_key_values=cache, mixture=mixture)
     assert torch.equal(generate(twin, batch, past_key_values=cache), generate(twin, batch))
 
 
