@@ -28,7 +28,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token=special[1], eos_token=special[2], pad_token=special[2]
+        tokenizer_object=backend, bos_token=special[1], eos_token=special[2], pad_token=special[0]
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     torch.manual_seed(0)
@@ -40,10 +40,12 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=512,
+        # Wide enough that adapters can change what the model says.
+        initializer_range=0.3,
         tie_word_embeddings=True,
         bos_token_id=1,
         eos_token_id=2,
-        pad_token_id=2,
+        pad_token_id=0,
     )
     folder = tmp_path_factory.mktemp("tiny") / "llama"
     LlamaForCausalLM(config).save_pretrained(folder)

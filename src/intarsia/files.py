@@ -12,6 +12,8 @@ from typing import Any
 
 from intarsia.errors import IntarsiaError
 
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
@@ -29,7 +31,6 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         try:
             yield temporary
             _sync(temporary)
-            # mkstemp makes private files; a result is for everyone the umask allows.
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         finally:
@@ -55,6 +56,9 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
         try:
             yield temporary
             temporary.chmod(0o777 & ~_umask())
+            # Some writers make private files; a result is for everyone the umask allows.
+            for file in temporary.rglob("*"):
+                file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
             if overwrite and path.exists():
                 old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
                 path.replace(old / "folder")
@@ -99,8 +103,9 @@ def read_json(path: str | Path) -> Any:
 def _explain_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        # safetensors and torch wrap the system's error in their own.
+        if getattr(error, "errno", None) not in _DISK_FULL and "No space left on device" not in str(error):
             raise
         raise IntarsiaError(
             "the disk is full; nothing was written there",

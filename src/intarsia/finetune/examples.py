@@ -79,7 +79,8 @@ class AnswerCollator:
     """Pads examples on the left, so that all answers end at the last position.
 
     The batch has `input_ids` `[batch, seq]`, or `inputs_embeds` `[batch, seq, dim]` for examples with stored states;
-    `attention_mask` and `position_ids` `[batch, seq]`; and `labels` `[batch, answer]` for the last positions only.
+    `attention_mask` and `position_ids` `[batch, seq]`; and `shift_labels` `[batch, answer]`, what the last positions
+    are to predict. `labels` is the same: the Trainer counts the loss's tokens in batches that have it.
     """
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -90,4 +91,10 @@ class AnswerCollator:
             inputs, mask = pad_left([torch.tensor(example["input_ids"]) for example in examples])
             batch = {"input_ids": inputs}
         labels, _ = pad_left([torch.tensor(example["answer"]) for example in examples], IGNORED)
-        return {**batch, "attention_mask": mask, "position_ids": position_ids(mask), "labels": labels}
+        return {
+            **batch,
+            "attention_mask": mask,
+            "position_ids": position_ids(mask),
+            "labels": labels,
+            "shift_labels": labels,
+        }

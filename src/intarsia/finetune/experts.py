@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 
 from intarsia.data import TextToTextRow
 from intarsia.errors import ConfigError
@@ -71,13 +72,16 @@ def train_expert(
     else:
         skipped = 0
 
+    # peft draws the initial weights from the global generator.
+    set_seed(config.seed)
     adapted = get_peft_model(model, lora_config(model, config, first))
     try:
         with upper_layers_only(adapted, skipped):
             trainer = _trainer(adapted, examples, config, work, miub, progress)
             trainer.train(resume_from_checkpoint=last_checkpoint(work))
         with atomic_folder(output, overwrite=True) as folder:
-            adapted.save_pretrained(folder)
+            # peft would look for the base's vocabulary, and our adapters leave the embeddings alone.
+            adapted.save_pretrained(folder, save_embedding_layers=False)
             base.tokenizer.save_pretrained(folder)
             write_json(folder / HISTORY, {"config": asdict(config), "log": trainer.state.log_history})
     finally:
@@ -130,6 +134,7 @@ def _trainer(
         save_strategy="epoch",
         save_total_limit=1,
         disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
     )
     collator = AnswerCollator()
     trainer = ExpertTrainer(model=model, args=arguments, train_dataset=examples, data_collator=collator)

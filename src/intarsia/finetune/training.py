@@ -38,7 +38,8 @@ class ExpertTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         inputs = dict(inputs)
-        labels = inputs.pop("labels")
+        labels = inputs.pop("shift_labels")
+        inputs.pop("labels", None)
         outputs = model(**inputs, logits_to_keep=labels.shape[1], use_cache=False)
         total = nn.functional.cross_entropy(
             outputs.logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"

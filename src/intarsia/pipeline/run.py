@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from intarsia.data import TextToTextRow
-from intarsia.errors import RunExistsError
+from intarsia.errors import IntarsiaError, RunExistsError
 from intarsia.experiments import provenance
 from intarsia.files import atomic_folder, read_json, write_json
 from intarsia.finetune.experts import train_expert
@@ -172,7 +172,7 @@ class Run:
                     rows,
                     self.recipe.expert,
                     folder,
-                    miub=MIUBConfig(),
+                    miub=MIUBConfig(max_tokens=1000),
                     states_folder=self.states_folder,
                     progress=advance,
                 )
@@ -277,15 +277,23 @@ class Run:
         _ = self.experts, self.twin
         return [
             Asked("base", "base", self._ask_base("test", "base", dict)),
-            *(self._expert(name) for name in self.tasks),
+            *self._experts(),
             *(self._tuned(method, grid) for method, grid in self.recipe.merge.baselines.items()),
             *self._twins(),
         ]
 
-    def _expert(self, name: str) -> Asked:
-        system = expert_name(name)
-        weights = partial(self._merged, "task_arithmetic", {"weight": 1.0}, only=name)
-        return Asked(system, "expert", self._ask_base("test", system, weights))
+    def _experts(self) -> Iterator[Asked]:
+        for task in self.tasks:
+            system = expert_name(task)
+            weights = partial(self._merged, "task_arithmetic", {"weight": 1.0}, only=task)
+            answers = self._ask_base("test", system, weights)
+            if not answers.exact[task].any():
+                raise IntarsiaError(
+                    f"the expert of {task!r} answers none of its own test rows exactly: nothing can be measured by it",
+                    where=self.experts[task],
+                    fix="train longer (epochs), on more rows (train), or with a higher rank, in a new --output",
+                )
+            yield Asked(system, "expert", answers)
 
     def _tuned(self, method: str, grid: Mapping[str, list[float]]) -> Asked:
         """A static merge with the settings that do best on the dev rows."""
