@@ -1,6 +1,6 @@
 """Encoder experts: an encoder fine-tuned in full with mean pooling and a linear head of the task's own.
 
-The recipe is that of Twin-Merging's discriminative experts (arXiv 2406.15479, Section 4.1): every task fine-tunes the
+The recipe is that of Twin-Merging's discriminative experts (arXiv 2406.15479): every task fine-tunes the
 same encoder, heads are never merged. An expert's folder is an ordinary encoder checkpoint with its tokenizer and,
 beside it, `head.safetensors`: `weight` and `bias`, and in the file's metadata `labels` (a JSON list) and `pooling`.
 """
