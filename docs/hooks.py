@@ -83,7 +83,7 @@ def _result(result: dict[str, Any]) -> str:
     if result["claims"]:
         verdicts = {True: "holds", False: "does not hold", None: "not judged"}
         parts += [
-            "Claims of the paper:",
+            "Claims, judged by this run:",
             _table(
                 ["claim", "source", "here", "evidence"],
                 [
