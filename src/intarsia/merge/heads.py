@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+
+# Not the Auto classes by name: loading those imports this module (see intarsia._auto_classes).
+import transformers
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from intarsia.errors import ConfigError, ModelError
@@ -109,8 +111,8 @@ class ArchitectureHead(nn.Module):
         device = torch.empty(0).device
         with torch.device("meta"):
             # In the dtype of the model it becomes a part of, whatever the expert's was.
-            model = AutoModelForSequenceClassification.from_config(
-                AutoConfig.for_model(**config), dtype=torch.get_default_dtype()
+            model = transformers.AutoModelForSequenceClassification.from_config(
+                transformers.AutoConfig.for_model(**config), dtype=torch.get_default_dtype()
             )
         setattr(model, model.base_model_prefix, _Given())
         self.model = model.to_empty(device=device)
