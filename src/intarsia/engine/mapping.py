@@ -31,7 +31,7 @@ def map(
     be longer than memory. A worker lives for many rows: let the function load its model through a cached loader
     (`functools.cache`), not once a row.
 
-    Example:
+    Examples:
         >>> outcomes = engine.map(functools.partial(score, model="asset:minilm-l6"), rows, output="scores.jsonl")
         >>> [outcome.value for outcome in outcomes if outcome.ok]
 

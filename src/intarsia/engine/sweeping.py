@@ -28,7 +28,7 @@ def sweep(
     A trial is known by a hash of its (nested) settings, not by its place or the order of its fields, so trials may be
     added to a sweep that has run. Each is sent and recorded on its own. All else is as in `intarsia.engine.map`.
 
-    Example:
+    Examples:
         >>> trials = [{"rank": rank, "seed": seed} for rank in (4, 8, 16) for seed in range(3)]
         >>> outcomes = engine.sweep(train, trials, output="trials.jsonl", workers=1)
 

@@ -210,7 +210,7 @@ class ModuleAccumulator:
         name: The module's name, for messages.
         config: What to measure. The first normalisation gets blocks and permutations, the others plain scores.
 
-    Example:
+    Examples:
         >>> accumulator = ModuleAccumulator("layers.0.q_proj", MIUBConfig())
         >>> accumulator.update(base_output, lora_output)  # both [tokens, features]
         >>> accumulator.statistics()["zscore"].scores.dpi
