@@ -1,9 +1,11 @@
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from engine_jobs import describe, double, exit_at_3, fail, not_json, refuse
+from rich.console import Console
 
 from intarsia import engine
 from intarsia.errors import ConfigError, InputError, MissingExtraError, UnknownNameError
@@ -146,6 +148,20 @@ def test_ray_that_is_not_installed_is_asked_for(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"ray is not installed(.|\n)*intarsia\[ray\]"):
         engine.map(double, [1], backend="ray")
+
+
+def test_progress_counts_what_is_done_and_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.map(describe, range(5), backend="serial", output=tmp_path / "out.jsonl")
+    drawn = io.StringIO()
+    terminal = Console(file=drawn, force_terminal=True, width=120)
+    monkeypatch.setattr("intarsia.engine.progress._CONSOLE", terminal)
+    engine.map(describe, range(10), backend="serial", output=tmp_path / "out.jsonl", description="Scoring rows")
+    assert "Scoring rows" in drawn.getvalue()
+    assert "10/10" in drawn.getvalue()
+    assert "1 failed" in drawn.getvalue()
+    drawn.truncate(0)
+    engine.map(describe, range(10), backend="serial", progress=False)
+    assert drawn.getvalue() == ""
 
 
 def test_nothing_is_drawn_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,7 @@ def run(
         ledger = _Ledger(journal, stack.enter_context(bar))
         left = ledger.left(rows, key)
         first = next(left, None)
+        ledger.show()
         # Workers are started only if there is work: a finished run returns at once.
         if first is not None:
             _run_left(call, chain([first], left), total, settings, ledger)
@@ -140,8 +141,12 @@ class _Ledger:
             self._outcomes[item.index] = outcome
         failed = [(outcome, reply) for outcome, reply in recorded if not outcome.ok]
         self._failed += len(failed)
-        self._bar.update(completed=len(self._outcomes), failed=self._failed)
+        self.show()
         return failed
+
+    def show(self) -> None:
+        """Brings the progress bar up to date."""
+        self._bar.update(completed=len(self._outcomes), failed=self._failed)
 
     def in_order(self) -> list[Outcome]:
         """All outcomes in the order of the input."""

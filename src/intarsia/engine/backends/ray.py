@@ -187,12 +187,14 @@ def _connect(ray: Any, name: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = name if name.startswith("ray://") else name.removeprefix("ray").removeprefix(":") or "auto"
     try:
-        _knock(address.removeprefix("ray://"))
+        _knock(_noted_address() if address == "auto" else address)
         ray.init(address, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
         if name != "ray" or "RAY_ADDRESS" in os.environ:
             raise IntarsiaError(
-                f"no Ray cluster answers: {error}", where=name, fix="check the address, or use 'ray' to start one here"
+                f"no Ray cluster answers: {error}",
+                where=name,
+                fix="check the address; if the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN",
             ) from None
         _start(ray, quiet)
 
@@ -207,9 +209,16 @@ def _start(ray: Any, quiet: dict[str, Any]) -> None:
         ) from error
 
 
+def _noted_address() -> str:
+    """Where Ray would look for a cluster: its note of the last one stays when a machine or cluster went down."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    note = Path(folder, "ray", "ray_current_cluster")
+    return os.environ.get("RAY_ADDRESS") or (note.read_text().strip() if note.exists() else "")
+
+
 def _knock(address: str) -> None:
     """Fails at once if nothing listens at `HOST:PORT`, where Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
