@@ -61,9 +61,8 @@ def merge(
     if json:
         console.print_json(result)
         return
-    console.print_table(
-        [{"key": key, "value": _shown(value)} for key, value in result.items()], {"key": "", "value": ""}
-    )
+    lines = [{"key": key, "value": console.format_value(_shown(value))} for key, value in result.items()]
+    console.print_table(lines, {"key": "", "value": ""})
 
 
 def _merge_static(

@@ -19,6 +19,7 @@ _HOMES = {
     "find_method": "methods",
     "list_methods": "methods",
     "merge_method": "methods",
+    "AdaMergingParams": "methods.adamerging",
     "adamerging_coefficients": "methods.adamerging",
     "fisher_diagonal": "methods.fisher",
     "gram_matrices": "methods.regmean",
