@@ -1,7 +1,9 @@
 """Training one LoRA expert from prompts and targets."""
 
 import shutil
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,9 +76,10 @@ def train_expert(
 
     # peft draws the initial weights from the global generator.
     set_seed(config.seed)
-    adapted = get_peft_model(model, lora_config(model, config, first))
+    with _known_warnings_silenced():
+        adapted = get_peft_model(model, lora_config(model, config, first))
     try:
-        with upper_layers_only(adapted, skipped):
+        with upper_layers_only(adapted, skipped), _known_warnings_silenced():
             trainer = _trainer(adapted, examples, config, work, miub, progress)
             trainer.train(resume_from_checkpoint=last_checkpoint(work))
         with atomic_folder(output, overwrite=True) as folder:
@@ -160,6 +163,15 @@ class TellProgress(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._progress(1)
+
+
+@contextmanager
+def _known_warnings_silenced() -> Iterator[None]:
+    """Keeps peft from telling about a renamed attribute of transformers, and that `asset:NAME` is no hub id."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+        warnings.filterwarnings("ignore", message="Could not find a config file in")
+        yield
 
 
 def last_checkpoint(work: Path) -> str | None:
