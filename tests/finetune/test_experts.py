@@ -94,6 +94,23 @@ def test_a_killed_run_resumes_and_ends_the_same(base, tmp_path):
         torch.testing.assert_close(weights(tmp_path / "killed")[name], tensor, atol=1e-5, rtol=1e-4)
 
 
+def test_what_another_job_left_is_not_resumed(base, tmp_path):
+    def kill(done):
+        if done == 0:
+            return
+        kill.steps += done
+        if kill.steps == 9:
+            raise KeyboardInterrupt
+
+    kill.steps = 0
+    with pytest.raises(KeyboardInterrupt):
+        train_expert(base, ROWS, CONFIG, tmp_path / "expert", progress=kill)
+    done = []
+    train_expert(base, ROWS, replace(CONFIG, rank=2), tmp_path / "expert", progress=done.append)
+    assert done[0] == 0
+    assert sum(done) == 12
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

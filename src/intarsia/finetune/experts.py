@@ -1,5 +1,7 @@
 """Training one LoRA expert from prompts and targets."""
 
+import hashlib
+import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +17,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set
 
 from intarsia.data import TextToTextRow
 from intarsia.errors import ConfigError
-from intarsia.files import atomic_folder, write_json
+from intarsia.files import atomic_folder, read_json, write_json
 from intarsia.finetune.config import ExpertConfig
 from intarsia.finetune.examples import AnswerCollator, Example, StatesDataset, encode
 from intarsia.finetune.miub import MIUBCallback, MIUBConfig
@@ -42,7 +44,7 @@ def train_expert(
 ) -> Path:
     """Trains a LoRA adapter on `rows` and saves it, with its training log, as a PEFT adapter folder.
 
-    An interrupted call resumes from its last epoch when it is made again with the same arguments.
+    An interrupted call resumes from its last epoch when it is made again with the same settings and rows.
 
     Args:
         base: The base model and its tokenizer. The model is left as it was.
@@ -65,15 +67,19 @@ def train_expert(
         raise ConfigError("top_layers", config.top_layers, f"at most {layers}, the number of decoder layers")
     first = 0 if config.top_layers is None else layers - config.top_layers
 
-    examples: Sequence[Example] = encode(base.tokenizer, rows)
+    tokens = encode(base.tokenizer, rows)
+    examples: Sequence[Example] = tokens
     if first and is_exact(model, first):
-        ids = [example["input_ids"] for example in examples]
+        ids = [example["input_ids"] for example in tokens]
         states = store_lower_states(model, first, ids, states_folder or work / "states")
         examples = StatesDataset(examples, states)
         skipped = first
     else:
         skipped = 0
 
+    _keep_only_if_same(
+        work, {"config": asdict(config), "rows": [[*row["input_ids"], *row["answer"]] for row in tokens]}
+    )
     # peft draws the initial weights from the global generator.
     set_seed(config.seed)
     with _known_warnings_silenced():
@@ -172,6 +178,16 @@ def _known_warnings_silenced() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
         warnings.filterwarnings("ignore", message="Could not find a config file in")
         yield
+
+
+def _keep_only_if_same(work: Path, job: Any) -> None:
+    """Drops what an interrupted run left in `work` if it was another job's."""
+    key = hashlib.sha256(json.dumps(job).encode()).hexdigest()
+    path = work / "job.json"
+    if work.exists() and (not path.exists() or read_json(path) != key):
+        for checkpoint in work.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    write_json(path, key)
 
 
 def last_checkpoint(work: Path) -> str | None:
