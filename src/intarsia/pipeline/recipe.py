@@ -40,9 +40,9 @@ class TaskRecipe:
     labels: dict[str, str] = field(default_factory=dict)
     only_listed: bool = False
     max_text_tokens: int = 32
-    train: int = 480
-    dev: int = 64
-    test: int = 160
+    train: int = 400
+    dev: int = 48
+    test: int = 120
     train_split: str = "train"
     dev_split: str = "dev"
     test_split: str = "test"
