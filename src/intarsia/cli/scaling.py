@@ -184,7 +184,7 @@ def _print_policy(part: "PolicyAnalysis", headline: str) -> None:
     }
     console.print_table(rows, headings, title=f"{policy} alpha: how well each metric follows rank, data and model size")
     for note in dict.fromkeys(note for score in part.comparison.scores for note in score.notes):
-        console.say(f"[dim]{note}[/dim]")
+        console.err().print(note, style="dim", markup=False, soft_wrap=True)
     laws = [
         {"dataset": dataset, "law": fit.formula(), "exponents": _exponent_intervals(fit)}
         for dataset, fits in part.comparison.fits.items()
@@ -193,6 +193,12 @@ def _print_policy(part: "PolicyAnalysis", headline: str) -> None:
     if laws:
         heading = {"dataset": "data set", "law": "fitted law", "exponents": "95 % intervals"}
         console.print_table(laws, heading, title=f"{policy} alpha: laws")
+    for dataset, fits in part.comparison.fits.items():
+        if headline in fits:
+            for warning in fits[headline].warnings:
+                console.err().print(
+                    f"{dataset}, law of {headline}: {warning}", style="dim", markup=False, soft_wrap=True
+                )
     for dataset in part.table.datasets:
         for line in _advice(part, dataset):
             console.out().print(line, markup=False, soft_wrap=True)

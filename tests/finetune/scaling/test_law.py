@@ -148,6 +148,7 @@ def test_log_perplexity_is_cross_entropy():
     )
     by_ce, by_ppl = (fit_scaling_law(table, metric, NO_BOOTSTRAP) for metric in ("ce", "ppl"))
     assert by_ppl.quantity == "log ppl"
+    assert by_ppl.predict_metric(R=20) == pytest.approx(np.exp(by_ppl.predict(R=20)))
     assert by_ppl.predict(R=20) == pytest.approx(by_ce.predict(R=20), rel=1e-6)
 
 
@@ -155,6 +156,7 @@ def test_accuracy_is_fitted_as_error_rate():
     fit = fit_scaling_law(ranks_only([1] * 4, accuracy=0.8), "accuracy", NO_BOOTSTRAP)
     assert fit.quantity == "1 - accuracy"
     assert fit.predict(R=8) == pytest.approx(0.2)
+    assert fit.predict_metric(R=8) == pytest.approx(0.8)
 
 
 def test_no_degree_of_freedom_is_said():
@@ -175,6 +177,11 @@ def test_a_rising_metric_is_not_identified():
 def test_a_straight_line_in_log_rank_shows_no_plateau():
     fit = fit_scaling_law(ranks_only([308, 306, 304, 302]), "miub", NO_BOOTSTRAP)
     assert "lower bound" in fit.unidentified["R"]
+
+
+def test_an_exponent_that_noise_hides_is_not_identified():
+    fit = fit_scaling_law(ranks_only([0.5, 0.46, 0.45, 0.44], seeds=3, noise=0.05), "miub")
+    assert "not determine it" in fit.unidentified["R"]
 
 
 def test_missing_column_is_named_with_the_known_ones():

