@@ -103,13 +103,8 @@ class Rebuilding:
 def measure(rounds: int, skip: str | None) -> list[dict[str, Any]]:
     base = load_causal_lm(BASE)
     plain, tokenizer = base.model, base.tokenizer
-    prompts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": TEXTS[i % 4].format(i)}], tokenize=False, add_generation_prompt=True
-        )
-        for i in range(24)
-    ]
-    batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
+    prompts = [TEXTS[i % 4].format(i) for i in range(24)]
+    batch = tokenizer(prompts, return_tensors="pt", padding=True)
     ids, mask = batch.input_ids, batch.attention_mask
     rows: list[dict[str, Any]] = []
 

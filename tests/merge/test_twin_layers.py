@@ -200,5 +200,5 @@ class QuantisedLinear(nn.Linear):
 
 
 def test_layers_of_other_kinds_are_refused_by_name() -> None:
-    with pytest.raises(ModelError, match="module 'q_proj' is a QuantisedLinear"):
+    with pytest.raises(ModelError, match="module 'q_proj' is a QuantisedLinear; such a module cannot"):
         adapt_matrix(QuantisedLinear(3, 3), "q_proj", 2, 1, bias=False, factors=False)

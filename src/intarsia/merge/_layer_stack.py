@@ -31,7 +31,9 @@ def final_norm(body: nn.Module) -> nn.Module | None:
     """Returns the norm after the last layer, if the model has one."""
     layers, parent = _layers_and_parent(body)
     children = list(parent.children())
-    for module in children[children.index(layers) + 1 :]:
+    place = children.index(layers)
+    # Nearly always defined after the layers.
+    for module in children[place + 1 :] + children[place - 1 :: -1] if place else children[1:]:
         weight = getattr(module, "weight", None)
         if isinstance(weight, Tensor) and weight.dim() == 1:
             return module

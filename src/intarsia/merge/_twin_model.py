@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import Cache, PretrainedConfig, PreTrainedModel
 
 from intarsia.errors import ConfigError, InputError, ModelError, UnknownNameError
 from intarsia.files import atomic_folder
@@ -311,9 +311,13 @@ class TwinModel(PreTrainedModel):
     def _shared_upper_states(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """Runs the layers from the fork to the router's on the shared weights, with the arguments of the first."""
         hidden, *rest = args if args else (kwargs["hidden_states"],)
-        kwargs = {name: value for name, value in kwargs.items() if name != "hidden_states"}
-        if "past_key_values" in kwargs:
-            kwargs |= {"past_key_values": None, "use_cache": False}
+        # The cache is for the pass that answers; architectures call it by different names.
+        rest = [None if isinstance(value, Cache) else value for value in rest]
+        kwargs = {
+            name: None if isinstance(value, Cache) else value
+            for name, value in kwargs.items()
+            if name != "hidden_states"
+        }
         mask = kwargs.get("attention_mask")
         if isinstance(mask, Tensor) and mask.dim() == 4:
             # A static cache has a mask as wide as the cache.

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from intarsia.errors import ModelError
 from intarsia.merge.residuals import FactorSplit, Truncated
@@ -137,41 +138,63 @@ class TwinLinear(nn.Linear):
         if self._merging_is_cheaper(rows, request):
             y = self._by_groups(rows, request)
         else:
-            y = F.linear(rows, self.weight, self.bias)
+            y = F.linear(rows, self._matrix(), self.bias)
             if self.rank:
                 terms = self.rank * self.experts
                 z = F.linear(rows, self.residual_a[:terms])
                 z = z * request.coefficients(self.rank, z)
                 # In place: the product is added by the matrix multiplication itself.
-                y.view(-1, self.out_features).addmm_(z.view(-1, terms), self.residual_b[:terms])
+                y.view(-1, y.shape[-1]).addmm_(z.view(-1, terms), self.residual_b[:terms])
             if self.residual_bias is not None:
                 y = y + request.coefficients(1, y) @ self.residual_bias
-        return y.view(*x.shape[:-1], self.out_features)
+        return y.view(*x.shape[:-1], y.shape[-1])
+
+    def _matrix(self) -> Float[Tensor, "outputs inputs"]:
+        return self.weight
 
     def merged(self, weights: Float[Tensor, "experts"]) -> tuple[Tensor, Tensor | None]:
-        """Returns the weight and bias for one mixture."""
+        """Returns the weight and bias for one mixture, as the layer stores them."""
+        return self._merged(weights)
+
+    def _merged(self, weights: Float[Tensor, "experts"]) -> tuple[Float[Tensor, "outputs inputs"], Tensor | None]:
         weights = weights.to(self.weight)
         terms = self.rank * self.experts
         scaled = weights.repeat(self.rank)[:, None] * self.residual_a[:terms]
-        weight = torch.addmm(self.weight, self.residual_b[:terms].mT, scaled)
+        matrix = torch.addmm(self._matrix(), self.residual_b[:terms].mT, scaled)
         if self.residual_bias is None:
-            return weight, self.bias
-        return weight, self.bias + weights @ self.residual_bias
+            return matrix, self.bias
+        return matrix, self.bias + weights @ self.residual_bias
 
     def _merging_is_cheaper(self, rows: Tensor, request: Request) -> bool:
         # Multiplications per term: (in + out) for each token if factored, in * out for each group if merged.
-        tokens = rows.shape[0] * rows.shape[1]
-        factored, merged = tokens * (self.in_features + self.out_features), self.in_features * self.out_features
+        inputs, outputs = self.residual_a.shape[1], self.residual_b.shape[1]
+        factored, merged = rows.shape[0] * rows.shape[1] * (inputs + outputs), inputs * outputs
         # Groups are only counted where one of them would do.
         return factored > merged and factored > merged * len(request.groups)
 
     def _by_groups(self, rows: Tensor, request: Request) -> Tensor:
         if len(request.groups) == 1:
-            return F.linear(rows, *self.merged(request.groups[0].weights))
-        y = rows.new_empty(*rows.shape[:2], self.out_features)
+            return F.linear(rows, *self._merged(request.groups[0].weights))
+        y = rows.new_empty(*rows.shape[:2], self.residual_b.shape[1])
         for group in request.groups:
-            y[group.rows] = F.linear(rows[group.rows], *self.merged(group.weights))
+            y[group.rows] = F.linear(rows[group.rows], *self._merged(group.weights))
         return y
+
+
+class TwinConv1D(TwinLinear, Conv1D):
+    """The same for GPT-2's linear layer, which stores its weight as `[in, out]`."""
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        """Applies the active mixture, or the shared weights alone."""
+        return Conv1D.forward(self, x) if _mixing() is None else super().forward(x)
+
+    def _matrix(self) -> Float[Tensor, "outputs inputs"]:
+        return self.weight.mT
+
+    def merged(self, weights: Float[Tensor, "experts"]) -> tuple[Tensor, Tensor | None]:
+        """Returns the weight and bias for one mixture, as the layer stores them."""
+        matrix, bias = self._merged(weights)
+        return matrix.mT.contiguous(), bias
 
 
 class TwinFactorLinear(nn.Linear):
@@ -246,18 +269,25 @@ class TwinVectors(nn.Module):
         request = _mixing()
         if request is None:
             return super().forward(x, *args, **kwargs)
+        weights = request.weights
+        assert weights is not None
+        rows = x if len(x) == len(weights) else _by_rows(x, request)
         # A shallow stand-in: writing the mixed vectors into this module would not be safe with threads.
         shell = copy.copy(self)
         shell._parameters = dict(self._parameters)
         for name in self.residual_names:
-            mixed = getattr(self, name) + request.weights.to(x) @ getattr(self, f"residual_{name}")  # type: ignore[union-attr]
-            shell._parameters[name] = mixed.view(len(mixed), *[1] * (x.dim() - 2), -1)
+            mixed = getattr(self, name) + weights.to(x) @ getattr(self, f"residual_{name}")
+            shell._parameters[name] = mixed.view(len(mixed), *[1] * (rows.dim() - 2), -1)
+        return self._apply_to(shell, rows, *args, **kwargs).view(x.shape)
+
+    def _apply_to(self, shell: Any, rows: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The module's formula with the stand-in's vectors; torch's own norms take no vectors per row."""
         if isinstance(shell, nn.LayerNorm):
-            normed = F.layer_norm(x, shell.normalized_shape, None, None, shell.eps)
-            return torch.addcmul(shell.bias, normed, shell.weight) if shell.bias is not None else normed * shell.weight
+            normed = F.layer_norm(rows, shell.normalized_shape, None, None, shell.eps) * shell.weight
+            return normed if shell.bias is None else normed + shell.bias
         if isinstance(shell, nn.RMSNorm):
-            return F.rms_norm(x, shell.normalized_shape, None, shell.eps) * shell.weight
-        return super(TwinVectors, shell).forward(x, *args, **kwargs)
+            return F.rms_norm(rows, shell.normalized_shape, None, shell.eps) * shell.weight
+        return super(TwinVectors, shell).forward(rows, *args, **kwargs)
 
     def merged(self, weights: Float[Tensor, "experts"]) -> dict[str, Tensor]:
         """Returns the vectors for one mixture."""
@@ -291,15 +321,19 @@ def adapt_matrix(module: Any, name: str, experts: int, rank: int, *, bias: bool,
     Raises:
         ModelError: If it is of another kind, such as a quantised layer.
     """
-    kinds: dict[type, type] = {nn.Linear: TwinFactorLinear if factors else TwinLinear, nn.Embedding: TwinEmbedding}
+    kinds: dict[type, type] = (
+        {nn.Linear: TwinFactorLinear}
+        if factors
+        else {nn.Linear: TwinLinear, Conv1D: TwinConv1D, nn.Embedding: TwinEmbedding}
+    )
     if type(module) not in kinds:
         raise ModelError(
-            f"module {name!r} is a {type(module).__name__}, but only Linear and Embedding can have low-rank residuals",
+            f"module {name!r} is a {type(module).__name__}; such a module cannot have low-rank residuals",
             where=f"{name}.weight",
             fix="use an unquantised model, or leave the tensor out with an exclude pattern",
         )
     weight = module.get_parameter("weight")
-    rows, columns = weight.shape
+    rows, columns = weight.shape[::-1] if isinstance(module, Conv1D) else weight.shape
     terms = (1 + experts) * rank if factors else experts * rank
     module.__class__ = kinds[type(module)]
     module.experts, module.rank, module.stored_rank = experts, rank, rank

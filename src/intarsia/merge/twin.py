@@ -22,6 +22,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.pytorch_utils import Conv1D
 
 from intarsia.errors import ConfigError, DataError, InputError, ModelError, RunExistsError, UnknownNameError
 from intarsia.files import atomic_folder
@@ -410,7 +411,7 @@ class _Merger:
         self.keys = sorted(
             {key for held in self._held.values() for key in held}, key=lambda k: (k.endswith(".bias"), k)
         )
-        head = model.get_output_embeddings() if hasattr(model, "lm_head") else None
+        head = model.get_output_embeddings()
         self._embeddings = {
             name for name, module in self._modules.items() if isinstance(module, nn.Embedding) or module is head
         }
@@ -468,6 +469,10 @@ class _Merger:
         added: Tensor,
         updates: list[LoraFactors] | None,
     ) -> None:
+        if isinstance(module, Conv1D):
+            # Its weight is stored the other way round; residuals are not.
+            deltas, added = [delta.mT for delta in deltas], added.mT
+            updates = updates and [LoraFactors(b=update.a.mT, a=update.b.mT) for update in updates]
         rank = self._rank(key, *deltas[0].shape, lora=updates is not None)
         if updates is not None:
             rank = min(rank, sum(update.a.shape[0] for update in updates))
@@ -501,8 +506,9 @@ class _Merger:
 
     def _store_vectors(self, name: str, module: nn.Module, parameter: str, residuals: list[Tensor]) -> None:
         stacked = torch.stack(residuals).to(getattr(module, parameter))
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | Conv1D):
             if not isinstance(module, TwinLinear):
+                # The weight is no expert's to change, only the bias.
                 adapt_matrix(module, name, len(residuals), 0, bias=False, factors=False)
                 self._matrices[name] = 0
             module.residual_bias = nn.Parameter(stacked)
