@@ -77,7 +77,7 @@ def finetune(
             rows,
             config,
             output,
-            miub=MIUBConfig(max_tokens=1000) if miub else None,
+            miub=MIUBConfig(max_tokens=500) if miub else None,
             progress=advance,
         )
     log = read_json(output / HISTORY)["log"]

@@ -172,7 +172,7 @@ class Run:
                     rows,
                     self.recipe.expert,
                     folder,
-                    miub=MIUBConfig(max_tokens=1000),
+                    miub=MIUBConfig(max_tokens=500),
                     states_folder=self.states_folder,
                     progress=advance,
                 )
