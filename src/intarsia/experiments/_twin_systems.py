@@ -34,7 +34,7 @@ def study(work: EncoderStudy, *, full: bool) -> dict[str, Any]:
         "untuned", lambda: work.ask(work.merged("task_arithmetic", untuned, work.tasks), work.tasks)
     )
     curve: dict[str, dict[str, Any]] = {}
-    for count in range(2, len(work.tasks) + 1):
+    for count in range(2 if full else len(work.tasks), len(work.tasks) + 1):
         names = work.tasks[:count]
         curve[str(count)] = {}
         for method in recipe.baselines:
