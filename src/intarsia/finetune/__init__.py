@@ -1,10 +1,20 @@
 """Training small experts: LoRA on prompts and answers, watched by an internal metric.
 
-`train_expert` makes one adapter; `intarsia.finetune.miub` measures what adapters add to the frozen model (MIUB);
+`train_expert` makes one adapter of a causal language model, `train_encoder_expert` one encoder with a head;
+`intarsia.finetune.miub` measures what adapters add to the frozen model (MIUB);
 `intarsia.finetune.scaling` fits its scaling law over runs and recommends a rank.
 """
 
 from intarsia.finetune.config import ExpertConfig
+from intarsia.finetune.encoders import (
+    EncoderConfig,
+    EncoderTrainer,
+    EncoderTrainingArguments,
+    EncoderWithHead,
+    TextCollator,
+    encode_texts,
+    train_encoder_expert,
+)
 from intarsia.finetune.examples import AnswerCollator, Example, StatesDataset, encode
 from intarsia.finetune.experts import train_expert
 from intarsia.finetune.miub import MIUBCallback, MIUBConfig, MIUBReport, miub_report
@@ -12,6 +22,10 @@ from intarsia.finetune.training import ExpertTrainer, ExpertTrainingArguments
 
 __all__ = [
     "AnswerCollator",
+    "EncoderConfig",
+    "EncoderTrainer",
+    "EncoderTrainingArguments",
+    "EncoderWithHead",
     "Example",
     "ExpertConfig",
     "ExpertTrainer",
@@ -20,7 +34,10 @@ __all__ = [
     "MIUBConfig",
     "MIUBReport",
     "StatesDataset",
+    "TextCollator",
     "encode",
+    "encode_texts",
     "miub_report",
+    "train_encoder_expert",
     "train_expert",
 ]
