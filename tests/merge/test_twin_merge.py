@@ -195,3 +195,12 @@ def test_excluded_tensors_stay_the_bases(tiny_llama: Path, experts: dict[str, Pa
         base["model.layers.0.mlp.up_proj.weight"],
     )
     assert model.statistics["excluded"] == ["*.up_proj.*"]
+
+
+def test_factor_mode_needs_adapters(tiny_llama: Path, experts: dict[str, Path], tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(tiny_llama).save_pretrained(tmp_path / "full")
+    with pytest.raises(ModelError, match="expert 'full' is a full checkpoint"):
+        merged(tiny_llama, {"full": tmp_path / "full"}, lora_mode="factor")
+    config = TwinMergingConfig(lora_mode="factor")
+    with pytest.raises(ModelError, match="a shared model was given"):
+        twin_merge(tiny_llama, experts, TEXTS, config=config, shared=tmp_path / "full")

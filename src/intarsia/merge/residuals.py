@@ -137,6 +137,11 @@ class LoraFactors(NamedTuple):
     a: Float[Tensor, "rank columns"]
 
 
+def lora_shared_delta(updates: Sequence[LoraFactors], gamma: float) -> Float[Tensor, "rows columns"]:
+    """Returns `gamma sum_t b_t a_t` in one product."""
+    return gamma * (torch.cat([update.b for update in updates], dim=1) @ torch.cat([update.a for update in updates]))
+
+
 def lora_residuals(updates: Sequence[LoraFactors], gamma: float, rank: int) -> list[Truncated]:
     """Returns each LoRA expert's residual to the shared model, truncated, without forming a `rows x columns` matrix.
 

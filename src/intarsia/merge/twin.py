@@ -46,6 +46,7 @@ from intarsia.merge.residuals import (
     exclusive_residuals,
     lora_factor_split,
     lora_residuals,
+    lora_shared_delta,
     resolve_rank,
     shared_delta,
 )
@@ -395,6 +396,10 @@ class _Merger:
         config: TwinMergingConfig,
         shared: Expert | None,
     ) -> None:
+        full = [name for name, expert in experts.items() if expert.kind != "lora"]
+        if config.lora_mode == "factor" and (full or shared is not None):
+            what = f"expert {full[0]!r} is a full checkpoint" if full else "a shared model was given"
+            raise ModelError(f'lora_mode="factor" adds up the factors of LoRA experts, but {what}')
         self._model = model
         self._modules = dict(model.named_modules())
         self._experts = experts
@@ -425,15 +430,16 @@ class _Merger:
         if module is None or not isinstance(target, Tensor):
             raise ModelError(f"the model has no tensor {key!r}, which the experts change")
         updates = self._lora_updates(key)
-        deltas = [self._delta(expert, key) for expert in self._experts]
-        if not any(delta.any() for delta in deltas):
+        deltas = [self._delta(expert, key) for expert in self._experts] if updates is None else []
+        if not any(delta.any() for delta in deltas or [update.b for update in updates or ()]):
             return
-        added = shared_delta(deltas, self._config.gamma) if self._shared is None else self._shared.delta(key)
-        if updates is not None and self._config.lora_mode == "factor" and isinstance(module, nn.Linear):
+        shared_only = name in self._embeddings and not self._config.embeddings
+        if updates is not None and self._config.lora_mode == "factor" and not shared_only:
+            # Shared factors are kept apart, the weight stays the base's.
             self._store_factors(name, module, updates)
             return
-        residuals_wanted = name not in self._embeddings or self._config.embeddings
-        if not residuals_wanted:
+        added = self._added(key, deltas, updates)
+        if shared_only:
             self._shared_only.append(key)
         elif target.dim() == 1:
             self._store_vectors(name, module, parameter, [delta - added for delta in deltas])
@@ -445,6 +451,14 @@ class _Merger:
                 fix="leave it out with an exclude pattern",
             )
         target.add_(added.to(target))
+
+    def _added(self, key: str, deltas: list[Tensor], updates: list[LoraFactors] | None) -> Tensor:
+        """What the shared model adds to the base's tensor."""
+        if self._shared is not None:
+            return self._shared.delta(key)
+        if updates is not None:
+            return lora_shared_delta(updates, self._config.gamma)
+        return shared_delta(deltas, self._config.gamma)
 
     def _delta(self, expert: str, key: str) -> Tensor:
         if key in self._held[expert]:
@@ -473,7 +487,7 @@ class _Merger:
             # Its weight is stored the other way round; residuals are not.
             deltas, added = [delta.mT for delta in deltas], added.mT
             updates = updates and [LoraFactors(b=update.a.mT, a=update.b.mT) for update in updates]
-        rank = self._rank(key, *deltas[0].shape, lora=updates is not None)
+        rank = self._rank(key, *added.shape, lora=updates is not None)
         if updates is not None:
             rank = min(rank, sum(update.a.shape[0] for update in updates))
             residuals = lora_residuals(updates, self._config.gamma, rank)
