@@ -174,7 +174,7 @@ def rank_rows(found: Mapping[str, "PolicyAnalysis"]) -> list[Row]:
         words = _POLICY_WORDS.get(policy, policy)
         for dataset in part.table.datasets:
             advice = part.recommendations.get(dataset)
-            if advice is not None and advice.rank is not None:
+            if advice is not None and advice.rank is not None and not advice.beyond_grid:
                 rows.append(Row(f"law of MIUB, {words}", dataset, "smallest sufficient rank", measured=advice.rank))
             if advice is not None and advice.spectral_rank is not None:
                 name = f"directions of the largest adapter, {words}"
@@ -355,6 +355,8 @@ def _fit_notes(found: Mapping[str, "PolicyAnalysis"]) -> list[str]:
             advice = part.recommendations.get(dataset)
             if advice is not None and advice.refused:
                 notes.append(f"{name}: no rank recommended: {'; '.join(advice.refused)}")
+            elif advice is not None and advice.beyond_grid:
+                notes.append(f"{name}: no measured rank is sufficient; the law extrapolates to {advice.rank:,}")
     notes.append(
         "Published for comparison: the stable rank of trained adapters grows as r^0.23 to r^0.30 "
         "(Rank Utilization in Low-Rank Adaptation, SSRN 6580122, on models of 1.2 to 2.7 billion parameters)."
