@@ -47,7 +47,7 @@ def recipe(tmp_path, tiny_llama) -> Path:
 model: {tiny_llama}
 tasks:
   things: {{data: {tmp_path}/things.jsonl, labels: {{fruit: f, metal: m}}, {task}}}
-  animals: {{data: {tmp_path}/animals.jsonl, labels: {{bird: b, fish: s}}, {task}}}
+  animals: {{data: {tmp_path}/animals.jsonl, labels: {{bird: b, fish: s}}, {task.replace("train: 32", "train: 48")}}}
 expert: {{rank: 4, top_layers: 2, epochs: 8, batch_size: 8, learning_rate: 0.03}}
 merge: {{rank: 2, ranks: [0, 2], router_texts: 32, baselines: {{average: {{}}, ties: {{weight: [0.5, 1.0]}}}}}}
 """

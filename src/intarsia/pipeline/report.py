@@ -148,18 +148,9 @@ def _router(result: RunResult) -> Section:
 
 
 def _training(recipe: Recipe, folder: Path) -> Section:
-    losses: dict[str, list[float | None]] = {}
-    metrics: dict[str, list[float | None]] = {}
-    loss_steps: list[float] = []
-    metric_steps: list[float] = []
-    for task in recipe.tasks:
-        log = read_json(folder / "experts" / task / HISTORY)["log"]
-        with_loss = [entry for entry in log if "loss" in entry]
-        with_metric = [entry for entry in log if "miub" in entry]
-        loss_steps = [entry["step"] for entry in with_loss]
-        metric_steps = [entry["step"] for entry in with_metric]
-        losses[task] = [entry["loss"] for entry in with_loss]
-        metrics[task] = [entry["miub"] for entry in with_metric]
+    logs = {task: read_json(folder / "experts" / task / HISTORY)["log"] for task in recipe.tasks}
+    loss_steps, losses = _by_step(logs, "loss")
+    metric_steps, metrics = _by_step(logs, "miub")
     figures: list[Figure] = [
         plots.lines(loss_steps, losses, title="Training loss", xlabel="step", ylabel="loss", markers=False)
     ]
@@ -178,6 +169,13 @@ def _training(recipe: Recipe, folder: Path) -> Section:
             )
         )
     return Section("Training the experts", figures=figures)
+
+
+def _by_step(logs: Mapping[str, list[dict[str, float]]], key: str) -> tuple[list[float], dict[str, list[float | None]]]:
+    """Values of a logged quantity at all steps any expert logged it; experts may have trained for different times."""
+    by_task = {task: {entry["step"]: entry[key] for entry in log if key in entry} for task, log in logs.items()}
+    steps = sorted({step for values in by_task.values() for step in values})
+    return steps, {task: [values.get(step) for step in steps] for task, values in by_task.items()}
 
 
 def _use(recipe: Recipe, result: RunResult) -> Section:
