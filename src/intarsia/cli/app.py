@@ -33,6 +33,7 @@ PANELS: dict[str, dict[str, str]] = {
         "evaluate": "intarsia.cli.evaluate:evaluate",
         "generate": "intarsia.cli.generate:generate",
         "chat": "intarsia.cli.chat:chat",
+        "serve": "intarsia.cli.serve:serve",
     },
     "Look things up": {
         "models": "intarsia.cli.models:models",
