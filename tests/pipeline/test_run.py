@@ -195,6 +195,7 @@ def test_labels_unseen_in_training_are_named(tmp_path, tiny_llama):
 
 def test_training_rows_are_balanced_and_never_tested_on(tmp_path, tiny_llama):
     from intarsia.pipeline.recipe import TaskRecipe
+    from intarsia.pipeline.tasks import draw_rows
 
     path = tmp_path / "rows.jsonl"
     with path.open("w") as file:
@@ -208,6 +209,10 @@ def test_training_rows_are_balanced_and_never_tested_on(tmp_path, tiny_llama):
     assert len(set.union(*parts)) == sum(map(len, parts))
     again = load_task(TaskRecipe(data=str(path), train=30, dev=8, test=20), tokenizer, 0)
     assert again == rows
+    # The question stands after each text, which is cut without it.
+    asked = TaskRecipe(data=str(path), question="Is it rare?", max_text_tokens=4)
+    prompts = {row.prompt for row in draw_rows(asked, "train", 30, tokenizer, 0)}
+    assert prompts == {"rare\nIs it rare?", "comm\nIs it rare?"}
 
 
 @pytest.mark.parametrize(

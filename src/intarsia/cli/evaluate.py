@@ -18,6 +18,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Split to answer.")] = "test",
     limit: Annotated[int, typer.Option(min=1, help="Rows of each data set at most, drawn by the seed.")] = 500,
     instruction: Annotated[str | None, typer.Option(help="System message; by default the model's own.")] = None,
+    question: Annotated[str, typer.Option(help="What is asked about each text, on a line of its own after it.")] = "",
     max_text_tokens: Annotated[int, typer.Option(min=1, help="Texts are cut after so many tokens.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the rows.")] = 0,
     output: Annotated[Path | None, typer.Option(help="JSON file for the figures and the answers' marks.")] = None,
@@ -44,7 +45,7 @@ def evaluate(
     fields = console.parse_assignments(field or [], "--field")
     rows = {}
     for source in data:
-        task = TaskRecipe(data=source, fields=fields, schema=schema, max_text_tokens=max_text_tokens)
+        task = TaskRecipe(data=source, fields=fields, schema=schema, question=question, max_text_tokens=max_text_tokens)
         rows[source] = draw_rows(task, split, limit, loaded.tokenizer, seed)
     labels = {
         source: sorted({row.target for row in of_source}) if schema == "classification" else []
@@ -52,8 +53,8 @@ def evaluate(
     }
     test = TestSet.build(loaded.tokenizer, rows, labels)
     with stages.stage(f"answer {len(test)} rows", len(test)) as advance:
-        experts = getattr(loaded.model.config, "experts", None)
-        mixture = over_prompts(test, loaded.model.route) if experts else None
+        route = getattr(loaded.model, "route", None)
+        mixture = over_prompts(test, route) if route is not None else None
         answers = ask(loaded.model, test, mixture=mixture, progress=advance)
     table = []
     for metric, hits in (("exact answer", answers.exact), ("choice among labels", answers.choice)):

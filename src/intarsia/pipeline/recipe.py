@@ -23,7 +23,8 @@ class TaskRecipe:
         labels: The answer to write for each label of the data. Labels left out are written as they are; with
             `only_listed` their rows are left out.
         only_listed: Whether rows whose label is not in `labels` are left out.
-        max_text_tokens: Texts are cut after so many tokens.
+        question: What is asked about each text, on a line of its own after it.
+        max_text_tokens: Texts are cut after so many tokens; the question is not.
         train: Training rows.
         dev: Rows on which the baselines' settings are chosen.
         test: Rows everything is measured on.
@@ -39,6 +40,7 @@ class TaskRecipe:
     schema: str = "classification"
     labels: dict[str, str] = field(default_factory=dict)
     only_listed: bool = False
+    question: str = ""
     max_text_tokens: int = 32
     train: int = 400
     dev: int = 48

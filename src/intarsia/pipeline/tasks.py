@@ -107,9 +107,10 @@ def draw_rows(
 
 def _as_text_to_text(row: ClassificationRow | TextToTextRow, recipe: TaskRecipe, tokenizer: Any) -> TextToTextRow:
     text, answer = (row.text, row.label) if isinstance(row, ClassificationRow) else (row.prompt, row.target)
-    return TextToTextRow(
-        prompt=clip_text(tokenizer, text, recipe.max_text_tokens), target=recipe.labels.get(answer, answer), id=row.id
-    )
+    prompt = clip_text(tokenizer, text, recipe.max_text_tokens)
+    if prompt and recipe.question:
+        prompt = f"{prompt}\n{recipe.question}"
+    return TextToTextRow(prompt=prompt, target=recipe.labels.get(answer, answer), id=row.id)
 
 
 def _alternate_labels(rows: Sequence[ClassificationRow], seed: int) -> list[ClassificationRow]:
