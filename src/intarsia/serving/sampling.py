@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor
@@ -70,7 +71,7 @@ def keep_nucleus(
     ordered, order = probabilities.topk(size)
     if (ordered.sum(dim=-1) < top_p).any():
         ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    before = ordered.cumsum(dim=-1) - ordered
+    before = F.pad(ordered.cumsum(dim=-1)[:, :-1], (1, 0))
     inside = before < top_p[:, None]
     inside[:, 0] = True
     return torch.zeros_like(probabilities).scatter(-1, order, ordered * inside)
