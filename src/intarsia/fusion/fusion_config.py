@@ -1,0 +1,118 @@
+"""The config of a fused model: what rebuilds it, and where its parts are if it does not hold them itself."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from transformers import AutoConfig, PretrainedConfig
+
+from intarsia.errors import ConfigError
+from intarsia.fusion.config import SolverConfig
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class LogitFusionConfig(PretrainedConfig):
+    """Describes a fused model. Attributes it does not have (`hidden_size`, ...) are those of the large model.
+
+    Args:
+        large_config: The large model's config.
+        small_config: The config of the small base.
+        experts: Names of the experts, in the order of columns of alpha.
+        expert_configs: For each expert that is a model of its own, its config. Other experts are adapters.
+        adapter_rank: Rank that adapters are stored with.
+        adapter_modules: Modules of the small base that adapters change.
+        solver: Settings of the solver; see `SolverConfig`.
+        vocabulary: Tokens that all models share; logits beyond them are cut off.
+        draft_tokens: Most tokens that are drafted at once when `generate` speculates.
+        shared: Tensors that are one and the same: name to the name it is stored under.
+        references: Model arguments of the parts (`large`, `small`, and each expert's name), if the folder holds no
+            weights; None if it does.
+        **kwargs: Of `PretrainedConfig`.
+
+    Raises:
+        ConfigError: If experts' names repeat or have other characters than letters, digits, `-` and `_`.
+    """
+
+    model_type = "logit_fusion"
+    sub_configs: ClassVar[dict[str, Any]] = {"large_config": AutoConfig, "small_config": AutoConfig}
+
+    def __init__(
+        self,
+        large_config: PretrainedConfig | dict[str, Any] | None = None,
+        small_config: PretrainedConfig | dict[str, Any] | None = None,
+        experts: Sequence[str] = (),
+        expert_configs: Mapping[str, PretrainedConfig | dict[str, Any]] | None = None,
+        adapter_rank: int = 0,
+        adapter_modules: Sequence[str] = (),
+        solver: SolverConfig | Mapping[str, Any] | None = None,
+        vocabulary: int | None = None,
+        draft_tokens: int = 5,
+        shared: Mapping[str, str] | None = None,
+        references: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name in experts:
+            if not _NAME.fullmatch(name) or name in ("large", "small"):
+                raise ConfigError("expert name", name, "made of letters, digits, - and _, and not 'large' or 'small'")
+        if len(set(experts)) < len(experts):
+            raise ConfigError("expert names", list(experts), "different from each other")
+        if draft_tokens < 1:
+            raise ConfigError("draft_tokens", draft_tokens, "1 or more")
+        self.experts = list(experts)
+        self.expert_configs = {
+            name: config.to_dict() if isinstance(config, PretrainedConfig) else dict(config)
+            for name, config in (expert_configs or {}).items()
+        }
+        self.adapter_rank = adapter_rank
+        self.adapter_modules = list(adapter_modules)
+        self.solver = solver.to_dict() if isinstance(solver, SolverConfig) else dict(solver or {})
+        self.vocabulary = vocabulary
+        self.draft_tokens = draft_tokens
+        self.shared = dict(shared or {})
+        self.references = dict(references) if references is not None else None
+        super().__init__(**kwargs)
+        # transformers ties what the model declares only if the config says so.
+        self.tie_word_embeddings = bool(self.shared)
+        # Last, because what this config seems to have through it would be taken for its own and saved.
+        self.small_config = _as_config(small_config)
+        self.large_config = _as_config(large_config)
+        if self._attn_implementation is not None:
+            for config in (self.large_config, self.small_config):
+                if config is not None:
+                    config._attn_implementation = self._attn_implementation
+
+    @property
+    def solver_config(self) -> SolverConfig:
+        """The solver's settings, checked."""
+        return SolverConfig.from_dict(self.solver)
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the experts that are adapters on the small base."""
+        return [name for name in self.experts if name not in self.expert_configs]
+
+    def expert_config(self, name: str) -> PretrainedConfig:
+        """Returns the config of an expert that is a model of its own."""
+        config = _as_config(self.expert_configs[name])
+        assert config is not None
+        return config
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
+        """Returns the large model's config, whose sizes and limits tools ask for."""
+        large = self.__dict__.get("large_config")
+        return self if large is None else large
+
+    def __getattr__(self, name: str) -> Any:
+        # Only called for what this config lacks.
+        large = self.__dict__.get("large_config")
+        if large is None or name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        return getattr(large, name)
+
+
+def _as_config(config: PretrainedConfig | dict[str, Any] | None) -> PretrainedConfig | None:
+    if config is None or isinstance(config, PretrainedConfig):
+        return config
+    values = dict(config)
+    return AutoConfig.for_model(values.pop("model_type"), **values)

@@ -1,0 +1,146 @@
+"""What is known before alpha is sought: how far each expert moved from its base, and which way that points for L."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from intarsia.errors import InputError
+from intarsia.fusion.config import Target
+from intarsia.fusion.tilting import ShiftFamily, normalize
+
+# Nothing a language model says is this unlikely on purpose: masks are written as -inf or as the lowest number of a
+# type, whose differences would be infinite or meaningless.
+_MASKED_BELOW = -1e30
+
+# A divergence this large, in nats, says only that an expert excludes what its base allows.
+KL_LIMIT = 50.0
+
+
+class Shifts(NamedTuple):
+    """Everything a solver needs.
+
+    Attributes:
+        family: The large model and the experts' shifts.
+        forward: `KL(Q_t || Q)` of each expert, in nats, `[rows, experts]`.
+        backward: `KL(Q || Q_t)`, `[rows, experts]`.
+        small_variance: Variance of each shift under the small base, `[rows, experts]`.
+        large_variance: Variance of each shift under the large model, `[rows, experts]`.
+        clipped: Whether a divergence was cut at `KL_LIMIT`, `[rows]`.
+    """
+
+    family: ShiftFamily
+    forward: Float[Tensor, "rows experts"]
+    backward: Float[Tensor, "rows experts"]
+    small_variance: Float[Tensor, "rows experts"]
+    large_variance: Float[Tensor, "rows experts"]
+    clipped: Bool[Tensor, "rows"]
+
+
+def measure_shifts(
+    large: Float[Tensor, "rows vocab"],
+    small: Float[Tensor, "rows vocab"],
+    experts: Sequence[Float[Tensor, "rows vocab"]],
+    *,
+    orders: int,
+) -> Shifts:
+    """Measures the experts' shifts on one block of rows.
+
+    Tokens that any model masks (-inf) take no part: they have no shift and no probability in any divergence.
+
+    Args:
+        large: Logits of the large model; float32 or float64, as all that follow.
+        small: Logits of the small base.
+        experts: Logits of each expert.
+        orders: How many powers of the shift the solver needs moments of, at least 2.
+
+    Raises:
+        InputError: If a model's logits are NaN, or one excludes every token that the others allow.
+    """
+    # On (rows, experts, vocab), so that experts are solved for at once.
+    tuned = torch.stack(list(experts), 1)
+    base, small = large[:, None], small[:, None]
+    if not _all_usable(base, small, tuned):
+        base, small, tuned = _mask_jointly(base, small, tuned)
+    base = base - base.amax(-1, keepdim=True)
+    log_norm, large_probabilities = normalize(base)
+    small_norm, small_probabilities = normalize(small)
+    tuned_norm, tuned_probabilities = normalize(tuned)
+    # Log of Q_t / Q, which is small where the shift is: means of it are exact there, differences of entropies are not.
+    ratio = (tuned - small).sub_((tuned_norm - small_norm)[..., None])
+    ratio.masked_fill_(base.isneginf(), 0.0) if base.isneginf().any() else None
+    forward = torch.linalg.vecdot(tuned_probabilities, ratio)
+    backward = -torch.matmul(small_probabilities, ratio.transpose(-1, -2))[:, 0]
+    mean = torch.matmul(large_probabilities, ratio.transpose(-1, -2))[:, 0]
+    powers = torch.empty(*ratio.shape[:2], orders, ratio.shape[-1], dtype=ratio.dtype, device=ratio.device)
+    shift = torch.sub(ratio, mean[..., None], out=powers[:, :, 0])
+    for order in range(1, orders):
+        torch.mul(powers[:, :, order - 1], shift, out=powers[:, :, order])
+    two = powers[:, :, :2].transpose(-1, -2)
+    weights = torch.stack([large_probabilities, small_probabilities], 2)
+    moments = torch.matmul(weights, two)
+    variances = (moments[..., 1] - moments[..., 0] ** 2).clamp(min=0)
+    return Shifts(
+        ShiftFamily(base, shift, powers, log_norm),
+        forward.clamp(0, KL_LIMIT),
+        backward.clamp(0, KL_LIMIT),
+        variances[..., 1],
+        variances[..., 0],
+        ((forward > KL_LIMIT) | (backward > KL_LIMIT)).any(-1),
+    )
+
+
+def choose_target(
+    shifts: Shifts, target: Target
+) -> tuple[Float[Tensor, "rows 1"], Float[Tensor, "rows 1"], float, Float[Tensor, "rows"]]:
+    """Returns the pair of divergences to reach, and how the loss follows from the distance to it.
+
+    The paper's loss sums the squared distances to every expert's pair; that is the number of experts times the
+    squared distance to their mean, plus a constant.
+
+    Returns:
+        Target of `KL(P_alpha || P)` and of `KL(P || P_alpha)`; factor and constant of the loss.
+    """
+    forward, backward = shifts.forward, shifts.backward
+    if target == "max":
+        farthest = (forward + backward).argmax(-1, keepdim=True)
+        return forward.gather(-1, farthest), backward.gather(-1, farthest), 1.0, torch.zeros_like(forward[:, 0])
+    mean_forward, mean_backward = forward.mean(-1, keepdim=True), backward.mean(-1, keepdim=True)
+    constant = ((forward - mean_forward) ** 2 + (backward - mean_backward) ** 2).sum(-1)
+    return mean_forward, mean_backward, float(forward.shape[-1]), constant
+
+
+def _all_usable(*logits: Tensor) -> bool:
+    # A sum is cheap and carries every NaN and infinity with it; very large negative masks overflow or show.
+    return all(bool(tensor.sum(-1).abs().max() < -_MASKED_BELOW) for tensor in logits)
+
+
+def _mask_jointly(large: Tensor, small: Tensor, tuned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    for name, logits in (("the large model", large), ("the small model", small)):
+        _refuse_nan(name, logits)
+    for index in range(tuned.shape[1]):
+        _refuse_nan(f"expert {index}", tuned[:, index])
+    allowed = (large > _MASKED_BELOW) & (small > _MASKED_BELOW) & (tuned > _MASKED_BELOW).all(1, keepdim=True)
+    if not allowed.any(-1).all():
+        row = int((~allowed.any(-1))[:, 0].nonzero()[0, 0])
+        raise InputError(
+            f"in row {row} of the logits every token is masked by one of the models",
+            fix="allow the same tokens in all models",
+        )
+    return (
+        large.masked_fill(~allowed, float("-inf")),
+        small.masked_fill(~allowed, float("-inf")),
+        tuned.masked_fill(~allowed, float("-inf")),
+    )
+
+
+def _refuse_nan(name: str, logits: Tensor) -> None:
+    bad = logits.isnan() | logits.isposinf()
+    if bad.any():
+        row = int(bad.flatten(0, -2).any(-1).nonzero()[0, 0])
+        raise InputError(
+            f"{name} gave logits that are NaN or infinite, first in row {row}",
+            fix="check its weights, or run it in float32",
+        )

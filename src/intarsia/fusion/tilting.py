@@ -1,0 +1,97 @@
+"""The exponential family that logit arithmetic moves in: `P_alpha(x)` proportional to `P(x) exp(alpha s(x))`.
+
+Write `A(alpha) = log E_P[exp(alpha s)]` with `s` centred, `E_P[s] = 0`. Then `A' = m` and `A'' = v` are the mean and
+the variance of `s` under `P_alpha`, and both divergences between `P_alpha` and `P` are functions of these scalars:
+
+    KL(P_alpha || P) = alpha m - A        its derivative: alpha v
+    KL(P || P_alpha) = A                  its derivative: m
+
+So one pass over the vocabulary at a given alpha yields both, and their derivatives.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Scalars = Float[Tensor, "rows shifts"]
+
+
+class ShiftFamily(NamedTuple):
+    """The large model's distributions and, for each, one direction per expert to tilt it in.
+
+    Attributes:
+        base: Log-weights of P, largest 0 in every row; -inf at tokens left out, `[rows, 1, vocab]`.
+        shift: Centred `s`; 0 at tokens left out, `[rows, shifts, vocab]`.
+        powers: `s`, `s^2`, ... as far as solvers need moments, `[rows, shifts, orders, vocab]`.
+        log_norm: Log of the sum of the base's weights, `[rows, 1]`.
+    """
+
+    base: Float[Tensor, "rows 1 vocab"]
+    shift: Float[Tensor, "rows shifts vocab"]
+    powers: Float[Tensor, "rows shifts orders vocab"]
+    log_norm: Float[Tensor, "rows 1"]
+
+
+class Tilt(NamedTuple):
+    """What one pass over the vocabulary tells about `P_alpha`.
+
+    Attributes:
+        forward: `KL(P_alpha || P)` in nats.
+        backward: `KL(P || P_alpha)` in nats.
+        moments: `E[s]`, `E[s^2]`, ... under `P_alpha`, as many as the family has powers.
+    """
+
+    forward: Scalars
+    backward: Scalars
+    moments: Float[Tensor, "rows shifts orders"]
+
+    @property
+    def mean(self) -> Scalars:
+        """`m`, the derivative of `backward`."""
+        return self.moments[..., 0]
+
+    @property
+    def variance(self) -> Scalars:
+        """`v`; alpha times it is the derivative of `forward`."""
+        return (self.moments[..., 1] - self.moments[..., 0] ** 2).clamp(min=0)
+
+
+def tilt(family: ShiftFamily, alpha: Scalars) -> Tilt:
+    """Evaluates `P_alpha` once for every row and shift.
+
+    Args:
+        family: Where from and where to.
+        alpha: How far, `[rows, shifts]`.
+    """
+    weights = torch.addcmul(family.base, family.shift, alpha[..., None])
+    log_norm, probabilities = normalize(weights)
+    moments = torch.matmul(probabilities[..., None, :], family.powers.transpose(-1, -2))[..., 0, :]
+    backward = (log_norm - family.log_norm).clamp(min=0)
+    forward = (alpha * moments[..., 0] - backward).clamp(min=0)
+    return Tilt(forward, backward, moments)
+
+
+def normalize(log_weights: Float[Tensor, "*rows vocab"]) -> tuple[Float[Tensor, "*rows"], Float[Tensor, "*rows vocab"]]:
+    """Returns the log of the sum of the weights, and the weights divided by it.
+
+    softmax is twice as fast as exp or logsumexp on CPUs, and the sum can be read off its largest entry.
+    """
+    probabilities = torch.softmax(log_weights, -1)
+    peak, index = probabilities.max(-1)
+    return log_weights.gather(-1, index[..., None])[..., 0] - peak.log(), probabilities
+
+
+def cumulants(moments: Float[Tensor, "rows shifts 4"]) -> tuple[Scalars, Scalars, Scalars, Scalars]:
+    """Returns the first four cumulants, the derivatives of `A`, from the first four moments."""
+    m1, m2, m3, m4 = moments.unbind(-1)
+    variance = (m2 - m1**2).clamp(min=0)
+    third = m3 - 3 * m1 * m2 + 2 * m1**3
+    fourth = m4 - 4 * m1 * m3 - 3 * m2**2 + 12 * m1**2 * m2 - 6 * m1**4
+    return m1, variance, third, fourth
+
+
+def argmax_token(family: ShiftFamily) -> Int[Tensor, "rows shifts"]:
+    """Returns the token with the largest shift, which `P_alpha` ends up on as alpha grows."""
+    return family.shift.masked_fill(family.base.isneginf(), float("-inf")).argmax(-1)
