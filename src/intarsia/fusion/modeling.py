@@ -192,7 +192,7 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
     ) -> dict[str, Float[Tensor, "batch positions vocab"]]:
         """Runs one member of a cache; returns the logits of the models it stands for."""
         names, blocks = self._blocks_of(member, cache)
-        module = self.experts[member] if member in self.experts else self.large if member == "large" else self.small
+        module: Any = {"large": self.large, **dict(self.experts.items())}.get(member, self.small)
         ids, mask, positions = inputs
         past = None if cache is None else cache.members[member]
         if contexts and any(name in contexts for name in names):
