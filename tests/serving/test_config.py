@@ -19,6 +19,7 @@ from intarsia.serving import ServingConfig
         ("max_batch_tokens", 0),
         ("max_prompt_tokens", 0),
         ("max_new_tokens", 0),
+        ("default_new_tokens", 0),
         ("max_choices", 0),
         ("max_queue", 0),
         ("max_body_bytes", 0),

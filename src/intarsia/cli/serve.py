@@ -24,6 +24,9 @@ def serve(
         int | None, typer.Option(min=1, help="Longest prompt; by default what the model's context allows.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer a request may ask for.")] = 2048,
+    default_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Longest answer to a chat that asks for no length.")
+    ] = 512,
     max_queue: Annotated[int, typer.Option(min=1, help="Most answers that wait for the model.")] = 256,
     max_body_bytes: Annotated[int, typer.Option(min=1, help="Largest request body.")] = 1 << 20,
     grace: Annotated[
@@ -53,6 +56,7 @@ def serve(
         max_batch_tokens=max_batch_tokens,
         max_prompt_tokens=max_prompt_tokens,
         max_new_tokens=max_new_tokens,
+        default_new_tokens=default_new_tokens,
         max_queue=max_queue,
         max_body_bytes=max_body_bytes,
         grace_seconds=grace,

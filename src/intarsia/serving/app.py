@@ -125,7 +125,7 @@ class _Api:
         length = self._encoder.answer_length(
             prompt,
             body.max_completion_tokens or body.max_tokens,
-            self.config.max_new_tokens,
+            self.config.default_new_tokens,
             param="messages",
         )
         generation = self._generate([(prompt, sampling_settings(body, length))], body.n or 1, continues=False)
@@ -186,7 +186,7 @@ class _Api:
 
     def _ask(self, messages: ChatMessages) -> str:
         prompt = self._encoder.chat(messages)
-        length = self._encoder.answer_length(prompt, None, self.config.max_new_tokens, param="messages")
+        length = self._encoder.answer_length(prompt, None, self.config.default_new_tokens, param="messages")
         return ask_and_wait(self.worker, self._tokenizer, prompt, SamplingSettings(length, temperature=0.0))
 
     def _check(self, body: GenerationRequest) -> None:

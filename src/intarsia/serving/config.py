@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 
 from intarsia.errors import ConfigError
 
+_COUNTS = (
+    *("max_batch", "max_batch_tokens", "max_new_tokens", "default_new_tokens"),
+    *("max_choices", "max_queue", "max_body_bytes"),
+)
+
 
 @dataclass(frozen=True)
 class ServingConfig:
@@ -22,6 +27,8 @@ class ServingConfig:
         gather_seconds: How long a free model waits for further requests after the first, in seconds.
         max_prompt_tokens: Longest prompt. None: whatever the model's context leaves room for.
         max_new_tokens: Longest answer a request may ask for, in tokens.
+        default_new_tokens: Longest answer to a chat that asks for no length. Rows are batched by what they may need, so
+            a large value keeps batches small.
         max_choices: Largest `n` of a request.
         max_queue: Most rows that wait for the model; what comes on top is refused with status 429.
         max_body_bytes: Largest request body.
@@ -38,6 +45,7 @@ class ServingConfig:
     gather_seconds: float = 0.005
     max_prompt_tokens: int | None = None
     max_new_tokens: int = 2048
+    default_new_tokens: int = 512
     max_choices: int = 8
     max_queue: int = 256
     max_body_bytes: int = 1 << 20
@@ -54,7 +62,7 @@ class ServingConfig:
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable() and self.api_key):
             # The value is a secret and does not belong in a message.
             raise ConfigError("api_key", "***", "printable ASCII characters, at least one")
-        for name in ("max_batch", "max_batch_tokens", "max_new_tokens", "max_choices", "max_queue", "max_body_bytes"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), "at least 1")
         if self.max_prompt_tokens is not None and self.max_prompt_tokens < 1:
