@@ -28,6 +28,7 @@ PANELS: dict[str, dict[str, str]] = {
         "finetune": "intarsia.cli.finetune:finetune",
         "scaling": "intarsia.cli.scaling:scaling",
         "merge": "intarsia.cli.merge:merge",
+        "fuse": "intarsia.cli.fuse:fuse",
     },
     "Use and measure it": {
         "evaluate": "intarsia.cli.evaluate:evaluate",

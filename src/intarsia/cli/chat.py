@@ -1,10 +1,20 @@
 """`intarsia chat`: a conversation in the terminal."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from intarsia.cli import console
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from intarsia.fusion import FusionTrace
+
+# One hue per expert, told apart on dark and light terminals; the background is the stronger, the larger alpha.
+_HUES = ((214, 96, 77), (67, 147, 195), (90, 174, 97), (153, 112, 171), (224, 168, 46), (80, 180, 180))
+_STRONGEST = 2.0
 
 
 def chat(
@@ -17,10 +27,16 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token, more samples.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Of a fused model: colour each token by its expert and by alpha.")
+    ] = False,
+    trace_file: Annotated[
+        Path | None, typer.Option(help="Of a fused model: JSONL file for what fusion did at each token.")
+    ] = None,
 ) -> None:
     """Talk to a model: base, expert or merged. Ctrl-D ends.
 
-    A merged model also says which experts answered.
+    A merged model also says which experts answered; a fused one shows with --trace how strongly they did.
 
     [bold]Example[/bold]: intarsia chat runs/quickstart/model
     """
@@ -29,11 +45,17 @@ def chat(
     import torch
     from transformers import TextStreamer
 
+    from intarsia.errors import InputError
+    from intarsia.fusion import FusionTrace
     from intarsia.models import load_causal_lm
 
     loaded = load_causal_lm(model)
-    experts = getattr(loaded.model.config, "experts", None)
-    single = bool(experts) if single is None else single
+    routed = hasattr(loaded.model, "route")
+    traces = hasattr(loaded.model, "solver")
+    if (trace or trace_file is not None) and not traces:
+        raise InputError("only a fused model has a trace", where=model, fix="leave --trace out, or see intarsia fuse")
+    single = routed if single is None else single
+    collected = FusionTrace()
     torch.manual_seed(seed)
     start = [{"role": "system", "content": system}] if system else []
     messages = list(start)
@@ -52,13 +74,43 @@ def chat(
             messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
         ).to(loaded.model.device)
         options = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-        if experts:
+        if routed:
             mixture = loaded.model.route(**inputs)
             options["mixture"] = mixture
-            shares = zip(experts, mixture[0].tolist(), strict=True)
+            shares = zip(loaded.model.experts, mixture[0].tolist(), strict=True)
             console.say(
                 "[dim]" + "  ".join(f"{name} {share:.0%}" for name, share in shares if share > 0.005) + "[/dim]"
             )
-        out = loaded.model.generate(**inputs, max_new_tokens=max_new_tokens, streamer=streamer, **options)
+        if trace or trace_file is not None:
+            options["trace"] = collected
+        if not trace:
+            options["streamer"] = streamer
+        out = loaded.model.generate(**inputs, max_new_tokens=max_new_tokens, **options)
+        if trace:
+            console.out().print(coloured(collected, loaded.tokenizer))
+        if trace_file is not None:
+            collected.save(trace_file, loaded.tokenizer)
         answer = loaded.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         messages.append({"role": "assistant", "content": answer})
+
+
+def coloured(trace: "FusionTrace", tokenizer: Any) -> "Text":
+    """The last traced text, each token on a background of its expert's hue, as strong as alpha; and a legend."""
+    from rich.text import Text
+
+    text = Text()
+    for step in trace.rows[-1]:
+        active = max(range(len(step.alpha)), key=step.alpha.__getitem__)
+        text.append(tokenizer.decode([step.token]), style=_style(active, step.alpha[active]))
+    text.append("\n\n")
+    for index, name in enumerate(trace.experts):
+        for alpha in (0.5, 1.0, 1.5, 2.0):
+            text.append(f" {alpha:g} ", style=_style(index, alpha))
+        text.append(f" alpha of {name}\n", style="dim")
+    return text
+
+
+def _style(expert: int, alpha: float) -> str:
+    share = min(alpha / _STRONGEST, 1.0)
+    red, green, blue = (round(255 + (level - 255) * share) for level in _HUES[expert % len(_HUES)])
+    return f"black on rgb({red},{green},{blue})"

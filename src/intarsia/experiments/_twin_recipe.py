@@ -1,21 +1,16 @@
 """The settings of the Twin-Merging reproduction, and where its texts come from."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from intarsia.errors import ConfigError, UnknownNameError
 from intarsia.experiments._twin_names import STATIC
-from intarsia.experiments.provenance import checkout
+from intarsia.experiments.local_data import data_folder, tasks_at_hand
 from intarsia.finetune.encoders import EncoderConfig
 from intarsia.merge.config import check_rank
 from intarsia.merge.methods.adamerging import AdaMergingParams
 from intarsia.pipeline.recipe import Recipe, TaskRecipe, parse
-
-LOCAL = "$DATA/"
-"""What the `data` of a task begins with if it is a file of the local data folder."""
 
 METRICS = ("accuracy", "matthews", "accuracy_and_f1", "pearson_spearman")
 
@@ -142,35 +137,11 @@ class TwinRecipe:
 def read_recipe(config: Mapping[str, Any]) -> TwinRecipe:
     """Reads the recipe and puts in the tasks that this machine has the texts of."""
     given: TwinRecipe = parse(TwinRecipe, config, where="twin-merging recipe")
-    folder = _data_folder(given.data_folder)
+    folder = data_folder(given.data_folder)
     encoders, generative = given.encoders, given.generative
     if encoders is not None:
-        encoders = replace(encoders, tasks=_at_hand(encoders.tasks, encoders.instead, folder))
+        encoders = replace(encoders, tasks=tasks_at_hand(encoders.tasks, encoders.instead, folder))
     if generative is not None:
-        tasks = _at_hand(generative.recipe.tasks, generative.instead, folder)
+        tasks = tasks_at_hand(generative.recipe.tasks, generative.instead, folder)
         generative = replace(generative, recipe=replace(generative.recipe, tasks=tasks))
     return replace(given, encoders=encoders, generative=generative)
-
-
-def _data_folder(given: str) -> Path | None:
-    if os.environ.get("INTARSIA_DATA"):
-        return Path(os.environ["INTARSIA_DATA"])
-    root = checkout()
-    return (root / given).resolve() if root is not None and given else None
-
-
-Task = TypeVar("Task", EncoderTask, TaskRecipe)
-
-
-def _at_hand(tasks: Mapping[str, Task], instead: Mapping[str, Task], folder: Path | None) -> dict[str, Task]:
-    paths = {
-        name: folder / task.data.removeprefix(LOCAL)
-        for name, task in tasks.items()
-        if task.data.startswith(LOCAL) and folder is not None
-    }
-    local = [name for name, task in tasks.items() if task.data.startswith(LOCAL)]
-    if all(name in paths and paths[name].exists() for name in local):
-        return {name: replace(task, data=str(paths[name])) if name in paths else task for name, task in tasks.items()}
-    if not instead:
-        raise ConfigError("data_folder", str(folder or ""), f"a folder with the texts of {', '.join(local)}")
-    return dict(instead)

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from intarsia.experiments import plots
 from intarsia.experiments.cells import Estimate
 from intarsia.experiments.context import Context
-from intarsia.experiments.provenance import checkout
+from intarsia.experiments.local_data import data_folder
 from intarsia.experiments.records import Claim, Figure, Outcome, Row
 from intarsia.experiments.registry import experiment
 
@@ -369,21 +368,13 @@ def _find_data(dataset: Mapping[str, Any], context: Context) -> tuple[str, str, 
     name = dataset["name"]
     if "data" in dataset:
         return dataset["data"], name, f"{name}: {dataset['data']}"
-    folder = _data_folder(context.config)
+    folder = data_folder(context.config.get("data_folder", ""))
     if folder is not None:
         rows = {"sst_polarity": _sst_polarity, "glue8": _glue8}[dataset["reader"]](folder, dataset)
         if rows is not None:
             return str(_store(context.folder / "data" / name, rows)), name, f"{name}: from the local data folder"
     instead = dataset["instead"]
     return instead, Path(instead).name, f"{Path(instead).name} in place of {name}, whose files are not here"
-
-
-def _data_folder(config: Mapping[str, Any]) -> Path | None:
-    given = os.environ.get("INTARSIA_DATA")
-    if given:
-        return Path(given)
-    root = checkout()
-    return root / config["data_folder"] if root is not None and "data_folder" in config else None
 
 
 Rows = Mapping[str, Sequence["ClassificationRow"]]

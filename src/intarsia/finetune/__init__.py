@@ -1,11 +1,13 @@
 """Training small experts: LoRA on prompts and answers, watched by an internal metric.
 
-`train_expert` makes one adapter of a causal language model, `train_encoder_expert` one encoder with a head;
+`train_expert` makes one adapter of a causal language model, `train_encoder_expert` one encoder with a head, `distill` a
+small sibling of a model;
 `intarsia.finetune.miub` measures what adapters add to the frozen model (MIUB);
 `intarsia.finetune.scaling` fits its scaling law over runs and recommends a rank.
 """
 
 from intarsia.finetune.config import ExpertConfig
+from intarsia.finetune.distillation import DistillationConfig, DistillationTrainer, distill, keep_layers
 from intarsia.finetune.encoders import (
     EncoderConfig,
     EncoderTrainer,
@@ -22,6 +24,8 @@ from intarsia.finetune.training import ExpertTrainer, ExpertTrainingArguments
 
 __all__ = [
     "AnswerCollator",
+    "DistillationConfig",
+    "DistillationTrainer",
     "EncoderConfig",
     "EncoderTrainer",
     "EncoderTrainingArguments",
@@ -35,8 +39,10 @@ __all__ = [
     "MIUBReport",
     "StatesDataset",
     "TextCollator",
+    "distill",
     "encode",
     "encode_texts",
+    "keep_layers",
     "miub_report",
     "train_encoder_expert",
     "train_expert",

@@ -77,9 +77,7 @@ def train_expert(
     else:
         skipped = 0
 
-    _keep_only_if_same(
-        work, {"config": asdict(config), "rows": [[*row["input_ids"], *row["answer"]] for row in tokens]}
-    )
+    keep_only_if_same(work, {"config": asdict(config), "rows": [[*row["input_ids"], *row["answer"]] for row in tokens]})
     # peft draws the initial weights from the global generator.
     set_seed(config.seed)
     with _known_warnings_silenced():
@@ -180,7 +178,7 @@ def _known_warnings_silenced() -> Iterator[None]:
         yield
 
 
-def _keep_only_if_same(work: Path, job: Any) -> None:
+def keep_only_if_same(work: Path, job: Any) -> None:
     """Drops what an interrupted run left in `work` if it was another job's."""
     key = hashlib.sha256(json.dumps(job).encode()).hexdigest()
     path = work / "job.json"

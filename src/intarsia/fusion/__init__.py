@@ -19,6 +19,7 @@ _HOMES = {
     "LogitFusionProcessor": "processor",
     "SequenceScore": "modeling",
     "fuse_models": "building",
+    "save_fused": "building",
 }
 
 __all__ = sorted(_HOMES)

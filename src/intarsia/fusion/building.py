@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from intarsia.errors import ConfigError, InputError, ModelError
+from intarsia.errors import ConfigError, InputError, ModelError, RunExistsError
+from intarsia.files import atomic_folder
 from intarsia.fusion.adapters import build_bank, fill_bank, read_adapter
 from intarsia.fusion.config import SolverConfig
 from intarsia.fusion.fusion_config import LogitFusionConfig
@@ -83,6 +84,29 @@ def fuse_models(
     )
     fused._sources = references
     return CausalLM(fused, parts["large"].tokenizer)
+
+
+def save_fused(
+    fused: CausalLM, output: str | os.PathLike[str], *, references: bool = False, overwrite: bool = False
+) -> Path:
+    """Saves a fused model and its tokenizer as a folder that everything in Intarsia loads.
+
+    Args:
+        fused: What `fuse_models` gave.
+        output: Where to; written whole or not at all.
+        references: Whether to write only where the parts are, instead of copies of their weights.
+        overwrite: Whether a folder that stands there is replaced.
+
+    Raises:
+        RunExistsError: If something stands there and is not to be replaced.
+    """
+    output = Path(output)
+    if output.exists() and not overwrite and any(output.iterdir()):
+        raise RunExistsError(output, what="a model")
+    with atomic_folder(output, overwrite=True) as folder:
+        fused.model.save_pretrained(folder, references=references)
+        fused.tokenizer.save_pretrained(folder)
+    return output
 
 
 def assemble(

@@ -43,6 +43,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def weight_files(folder: Path) -> list[Path]:
     """Returns the safetensors files of a model or adapter folder, sorted by name.
 
+    A fused model's folder may have none: its config then says where its parts are.
+
     Raises:
         ModelError: If there are none, a shard of the index is missing, or there are only pickled weights.
     """
@@ -56,6 +58,8 @@ def weight_files(folder: Path) -> list[Path]:
     missing = [file for file in files if not file.is_file()]
     if not missing:
         return files
+    if missing == files and not is_adapter(folder) and read_config(folder).get("references"):
+        return []
     pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
     if pickles and missing == files:
         raise ModelError(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -147,6 +147,10 @@ def parse(kind: Any, value: Any, *, where: str) -> Any:
         return {str(key): parse(arguments[1], item, where=f"{where}: {key}") for key, item in value.items()}
     if origin in (list, tuple) and isinstance(value, list):
         return origin(parse(arguments[0], item, where=where) for item in value)
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(where.rsplit(": ", 1)[-1], value, " or ".join(map(repr, arguments)), where=where)
+        return value
     if type(None) in arguments:
         return None if value is None else parse(arguments[0], value, where=where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

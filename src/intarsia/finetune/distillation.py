@@ -1,0 +1,227 @@
+"""A small sibling of a model: some of its layers, taught to say again what the whole model says.
+
+Weak-to-strong fusion needs a small base that shares the large model's vocabulary and much of its prior. Where a family
+has no small member, this makes one.
+"""
+
+import copy
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer, TrainingArguments, set_seed
+
+from intarsia.errors import ConfigError, DataError
+from intarsia.files import atomic_folder, write_json
+from intarsia.finetune.experts import HISTORY, TellProgress, keep_only_if_same, last_checkpoint
+from intarsia.models import CausalLM
+from intarsia.models.lower_states import decoder_layers, pad_left
+from intarsia.models.scoring import position_ids
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """How a student learns a teacher's next-token distributions.
+
+    Attributes:
+        positions: Where: at `all` tokens of a text, or only at its `last`, which for a prompt is where the answer
+            begins.
+        epochs: Passes over the texts.
+        batch_size: Texts in one step.
+        learning_rate: Peak learning rate of AdamW; linear decay.
+        max_grad_norm: Norm gradients are clipped at.
+        train_embeddings: Whether embedding and head learn too. If not, they stay the teacher's and can be shared.
+        seed: Seed of the order of texts.
+    """
+
+    positions: Literal["all", "last"] = "all"
+    epochs: float = 1.0
+    batch_size: int = 12
+    learning_rate: float = 5e-4
+    max_grad_norm: float = 1.0
+    train_embeddings: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.positions not in ("all", "last"):
+            raise ConfigError("positions", self.positions, "'all' or 'last'")
+        if self.batch_size < 1:
+            raise ConfigError("batch_size", self.batch_size, "at least 1")
+        for name in ("epochs", "learning_rate", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(name, getattr(self, name), "above 0")
+
+
+@dataclass
+class DistillationArguments(TrainingArguments):
+    """TrainingArguments with the defaults of a short distillation; every argument of transformers is there."""
+
+    positions: str = field(default="all", metadata={"help": "all or last; see DistillationConfig."})
+    lr_scheduler_type: str = field(default="linear")
+    weight_decay: float = field(default=0.0)
+    train_sampling_strategy: str = field(default="group_by_length")
+    remove_unused_columns: bool = field(default=False)
+    report_to: Any = field(default="none")
+
+
+class DistillationTrainer(Trainer):
+    """Minimises `KL(teacher || student)` in nats per token.
+
+    Args:
+        teacher: The model to follow; not trained.
+        **kwargs: As for `transformers.Trainer`.
+    """
+
+    def __init__(self, teacher: nn.Module, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.teacher = teacher.eval()
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        keep = 1 if self.args.positions == "last" else 0
+        options = {**inputs, "use_cache": False, "logits_to_keep": keep}
+        with torch.no_grad():
+            target = self.teacher(**options).logits
+        outputs = model(**options)
+        mask = inputs["attention_mask"][:, -target.shape[1] :]
+        loss = distillation_loss(outputs.logits, target, mask)
+        return (loss, {"logits": outputs.logits}) if return_outputs else loss
+
+
+def distillation_loss(
+    student: Float[Tensor, "batch seq vocab"],
+    teacher: Float[Tensor, "batch seq vocab"],
+    mask: Int[Tensor, "batch seq"],
+) -> Float[Tensor, ""]:
+    """Returns the mean of `KL(teacher || student)` over the tokens of the mask, in nats."""
+    chosen = mask.bool()
+    return nn.functional.kl_div(
+        student[chosen].float().log_softmax(-1),
+        teacher[chosen].float().log_softmax(-1),
+        log_target=True,
+        reduction="batchmean",
+    )
+
+
+def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
+    """Returns a copy of a causal model with some of its decoder layers; embedding, norm and head stay.
+
+    Args:
+        model: The whole model; unchanged.
+        layers: Which layers, in the order they are to run.
+
+    Raises:
+        ConfigError: If there are none, or the model has no such layer.
+    """
+    stack = decoder_layers(model)
+    if not layers:
+        raise ConfigError("layers", list(layers), "at least one layer")
+    for index in layers:
+        if not 0 <= index < len(stack):
+            raise ConfigError("layers", index, f"from 0 to {len(stack) - 1}")
+    config = copy.deepcopy(model.config)
+    text: Any = config.get_text_config()
+    text.num_hidden_layers = len(layers)
+    if getattr(text, "layer_types", None):
+        text.layer_types = [text.layer_types[index] for index in layers]
+    small = type(model)(config).to(device=model.device, dtype=model.dtype)
+    own: Any = decoder_layers(small)
+    small.load_state_dict(
+        {name: tensor for name, tensor in model.state_dict().items() if ".layers." not in name}, strict=False
+    )
+    for layer, index in zip(own, layers, strict=True):
+        layer.load_state_dict(stack[index].state_dict())
+    small.generation_config = copy.deepcopy(model.generation_config)
+    return small.eval()
+
+
+def distill(
+    student: PreTrainedModel,
+    teacher: CausalLM,
+    texts: Sequence[str],
+    config: DistillationConfig,
+    output: str | Path,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Path:
+    """Trains `student` on what the teacher would say after the tokens of `texts`, and saves it as a model folder.
+
+    An interrupted call resumes from its last epoch when it is made again with the same settings and texts.
+
+    Args:
+        student: A model with the teacher's vocabulary, e.g. of `keep_layers`; trained in place.
+        teacher: The model to follow, and the tokenizer of both.
+        texts: Unlabelled texts or rendered prompts.
+        config: How to train.
+        output: Folder of the student, with the tokenizer; written whole or not at all.
+        progress: Called with 1 after every step.
+
+    Returns:
+        `output`.
+
+    Raises:
+        DataError: If there are no texts.
+    """
+    rows = [ids for ids in teacher.tokenizer(list(texts), add_special_tokens=False).input_ids if ids]
+    if not rows:
+        raise DataError("there are no texts to distil on")
+    output = Path(output)
+    work = output.with_name(f".{output.name}.training")
+    keep_only_if_same(work, {"config": asdict(config), "rows": rows})
+    set_seed(config.seed)
+    frozen = [] if config.train_embeddings else list(student.get_input_embeddings().parameters())
+    if not config.train_embeddings and student.get_output_embeddings() is not None:
+        frozen += list(student.get_output_embeddings().parameters())
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    arguments = DistillationArguments(
+        output_dir=str(work),
+        positions=config.positions,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        max_grad_norm=config.max_grad_norm,
+        seed=config.seed,
+        logging_steps=5,
+        save_strategy="epoch",
+        save_total_limit=1,
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    trainer = DistillationTrainer(
+        teacher.model,
+        model=student,
+        args=arguments,
+        train_dataset=[{"input_ids": ids} for ids in rows],
+        data_collator=_pad_texts,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    if progress is not None:
+        trainer.add_callback(TellProgress(progress))
+    try:
+        trainer.train(resume_from_checkpoint=last_checkpoint(work))
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+    with atomic_folder(output, overwrite=True) as folder:
+        student.eval().save_pretrained(folder)
+        teacher.tokenizer.save_pretrained(folder)
+        write_json(folder / HISTORY, {"config": asdict(config), "log": trainer.state.log_history})
+    shutil.rmtree(work, ignore_errors=True)
+    return output
+
+
+def _pad_texts(rows: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
+    ids, mask = pad_left([torch.tensor(row["input_ids"]) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": position_ids(mask)}
