@@ -4,6 +4,7 @@ A page asks for one with a comment on a line of its own:
 
     <!-- include: README.md methods -->      the part of a file between its marks `<!-- methods -->`, or all of it
     <!-- results: twin-merging -->           the tables of results/twin-merging/*.json
+    <!-- benchmark: fusion -->               the table of results/benchmarks/fusion.json
     <!-- keys: intarsia.pipeline.recipe TaskRecipe -->   the fields of a dataclass: type, default, meaning
     <!-- merge methods -->                   the static merge methods and their settings
     <!-- data sets -->                       the catalogue of data sets
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-_MARK = re.compile(r"^<!-- (include|results|keys|merge methods|data sets|commands)(?:: (.+?))? -->$", re.MULTILINE)
+_MARK = re.compile(
+    r"^<!-- (include|results|benchmark|keys|merge methods|data sets|commands)(?:: (.+?))? -->$", re.MULTILINE
+)
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
@@ -42,6 +45,7 @@ def render(kind: str, argument: str) -> str:
     makers: dict[str, Callable[..., str]] = {
         "include": include,
         "results": results,
+        "benchmark": benchmark,
         "keys": keys,
         "merge methods": merge_methods,
         "data sets": data_sets,
@@ -68,6 +72,25 @@ def results(slug: str) -> str:
             f"    `results/{slug}/` holds no result. `intarsia reproduce {slug}` makes one.\n"
         )
     return "\n\n".join(_result(json.loads(file.read_text(encoding="utf-8"))) for file in found)
+
+
+def benchmark(name: str) -> str:
+    """Returns the table that a file of `benchmarks/` wrote with `--json`, or says that there is none."""
+    file = ROOT / "results" / "benchmarks" / f"{name}.json"
+    if not file.is_file():
+        return (
+            f'!!! note "Not measured yet"\n\n    `python benchmarks/{name}.py --json results/benchmarks/{name}.json`\n'
+        )
+    found = json.loads(file.read_text(encoding="utf-8"))
+    rows = []
+    for row in found["results"]:
+        others = {key: value for key, value in row.items() if key not in ("what", "ours_ms", "other_ms", "ratio")}
+        notes = ", ".join(
+            f"{key.replace('_', ' ')} {value if isinstance(value, str) else _number(value)}"
+            for key, value in others.items()
+        )
+        rows.append([row["what"], f"{row['ours_ms']:.1f}", f"{row['other_ms']:.1f}", f"{row['ratio']:.2f}", notes])
+    return _table(["ours, beside the other", "ours, ms", "other, ms", "ratio of times", ""], rows)
 
 
 def _result(result: dict[str, Any]) -> str:
