@@ -21,6 +21,7 @@ from intarsia.files import atomic_folder, write_json
 from intarsia.finetune.experts import HISTORY, TellProgress, keep_only_if_same, last_checkpoint
 from intarsia.models import CausalLM
 from intarsia.models.lower_states import decoder_layers, pad_left
+from intarsia.models.progress_bars import without_progress_bars
 from intarsia.models.scoring import position_ids
 
 
@@ -210,11 +211,12 @@ def distill(
     if progress is not None:
         trainer.add_callback(TellProgress(progress))
     try:
-        trainer.train(resume_from_checkpoint=last_checkpoint(work))
+        with without_progress_bars():
+            trainer.train(resume_from_checkpoint=last_checkpoint(work))
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
-    with atomic_folder(output, overwrite=True) as folder:
+    with atomic_folder(output, overwrite=True) as folder, without_progress_bars():
         student.eval().save_pretrained(folder)
         teacher.tokenizer.save_pretrained(folder)
         write_json(folder / HISTORY, {"config": asdict(config), "log": trainer.state.log_history})

@@ -20,6 +20,7 @@ from intarsia.fusion.vocabulary import shared_vocabulary
 from intarsia.models import load_causal_lm, load_tokenizer, local_folder, resolve
 from intarsia.models.folders import is_adapter
 from intarsia.models.loading import CausalLM, base_of_adapter
+from intarsia.models.progress_bars import without_progress_bars
 
 Ref = str | os.PathLike[str]
 
@@ -87,7 +88,7 @@ def fuse_models(
 
 
 def save_fused(
-    fused: CausalLM, output: str | os.PathLike[str], *, references: bool = False, overwrite: bool = False
+    fused: tuple[Any, Any], output: str | os.PathLike[str], *, references: bool = False, overwrite: bool = False
 ) -> Path:
     """Saves a fused model and its tokenizer as a folder that everything in Intarsia loads.
 
@@ -103,9 +104,10 @@ def save_fused(
     output = Path(output)
     if output.exists() and not overwrite and any(output.iterdir()):
         raise RunExistsError(output, what="a model")
-    with atomic_folder(output, overwrite=True) as folder:
-        fused.model.save_pretrained(folder, references=references)
-        fused.tokenizer.save_pretrained(folder)
+    model, tokenizer = fused
+    with atomic_folder(output, overwrite=True) as folder, without_progress_bars():
+        model.save_pretrained(folder, references=references)
+        tokenizer.save_pretrained(folder)
     return output
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from intarsia.errors import ModelError
 from intarsia.models.folders import check_finite_tensor, is_adapter, read_config, weight_files
+from intarsia.models.progress_bars import without_progress_bars
 from intarsia.models.sources import local_folder, resolve
 
 if TYPE_CHECKING:
@@ -192,23 +193,20 @@ def _attach(base: Any, folder: Path) -> Any:
 
 def _from_pretrained(auto_class: Any, folder: Path, dtype: "torch.dtype | None", optional: tuple[str, ...]) -> Any:
     import torch
-    from transformers.utils import logging as transformers_logging
 
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
     try:
-        model, loading = auto_class.from_pretrained(
-            str(folder),
-            dtype=dtype or torch.float32,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with without_progress_bars():
+            model, loading = auto_class.from_pretrained(
+                str(folder),
+                dtype=dtype or torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(f"the model cannot be loaded: {_summary(error)}", where=folder) from error
-    finally:
-        if bars:
-            transformers_logging.enable_progress_bar()
     # transformers gives absent weights random values and only warns.
     missing = sorted(key for key in loading["missing_keys"] if not key.startswith(optional))
     if missing:
