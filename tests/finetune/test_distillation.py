@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from intarsia.errors import ConfigError, DataError
 from intarsia.files import read_json
 from intarsia.finetune import DistillationConfig, distill, keep_layers
@@ -9,7 +10,9 @@ from intarsia.finetune.distillation import distillation_loss
 from intarsia.finetune.experts import HISTORY
 from intarsia.models import load_causal_lm
 
-TEXTS = [f"the price of {thing} rose in {month}" for thing in ("oil", "tin", "tea") for month in ("march", "june", "may")]
+TEXTS = [
+    f"the price of {thing} rose in {month}" for thing in ("oil", "tin", "tea") for month in ("march", "june", "may")
+]
 
 
 def test_all_layers_are_the_model_itself(tiny_llama):
