@@ -58,6 +58,8 @@ def fuse_models(
     named = dict(experts) if isinstance(experts, Mapping) else name_experts(experts)
     if not named:
         raise InputError("there are no experts to fuse", fix="give at least one expert of the small model")
+    # Checks the names before anything heavy is done.
+    LogitFusionConfig(experts=list(named))
     solver = solver or SolverConfig()
     if isinstance(solver.alpha, Sequence) and len(solver.alpha) != len(named):
         raise ConfigError("alpha", list(solver.alpha), f"one number, or one for each of the {len(named)} experts")

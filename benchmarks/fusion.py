@@ -1,0 +1,245 @@
+"""Speed of dynamic logit fusion: the solver, fused decoding, and speculative fused decoding.
+
+    python benchmarks/fusion.py [--layers 8,6,4] [--threads N] [--rounds N] [--models FOLDER] [--json FILE]
+
+Every figure is the median of ratios of runs that follow each other, so load from elsewhere hits both sides alike.
+
+The large model is SmolLM2-135M-Instruct. Its small base keeps some of the 30 layers and is distilled on news reports
+that are continued, half by their authors and half by the large model; the expert is a LoRA adapter of that base,
+trained on authors' continuations. Made once, kept in `--models` (minutes for each size).
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from intarsia.data import TextToTextRow, read_rows
+from intarsia.files import read_json, write_json
+from intarsia.finetune import DistillationConfig, ExpertConfig, distill, encode, keep_layers, train_expert
+from intarsia.fusion import FusionTrace, SolverConfig, fuse_models, solve_alpha
+from intarsia.models import load_causal_lm
+
+LARGE = "asset:smollm2-135m-instruct"
+LAYERS = {4: [0, 1, 2, 29], 6: [0, 1, 2, 3, 28, 29], 8: [0, 1, 2, 3, 4, 5, 28, 29]}
+ROWS, HELD_OUT, NEW_TOKENS, BATCH = 360, 16, 48, 8
+QUESTION = "\nContinue this report."
+
+
+def median_ratio(ours: Callable[[], Any], peer: Callable[[], Any], rounds: int) -> tuple[float, float, float]:
+    """Returns the medians of both times in seconds and of `ours / peer`, after one run of each to warm up."""
+    ours(), peer()
+    pairs = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        ours()
+        middle = time.perf_counter()
+        peer()
+        pairs.append((middle - start, time.perf_counter() - middle))
+    return (
+        statistics.median(a for a, _ in pairs),
+        statistics.median(b for _, b in pairs),
+        statistics.median(a / b for a, b in pairs),
+    )
+
+
+# The models
+
+
+def reports(tokenizer: Any) -> list[TextToTextRow]:
+    """Beginnings of news reports, and how their authors went on."""
+    rows = []
+    for row in read_rows("reuters-r8", split="train", seed=0):
+        words = row.text.split()
+        if len(words) >= 60:
+            rows.append(TextToTextRow(" ".join(words[:24]) + QUESTION, " ".join(words[24:60])))
+        if len(rows) == ROWS + HELD_OUT:
+            break
+    return rows
+
+
+@torch.inference_mode()
+def continued_by(model: Any, tokenizer: Any, prompts: list[str]) -> list[str]:
+    """How a model continues the reports."""
+    texts = []
+    for start in range(0, len(prompts), 20):
+        inputs = chat(tokenizer, prompts[start : start + 20])
+        out = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
+        texts += tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return texts
+
+
+def chat(tokenizer: Any, prompts: list[str]) -> Any:
+    """Prompts as padded tensors."""
+    messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    return tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", padding=True, return_dict=True
+    )
+
+
+def prepare(layers: int, folder: Path) -> tuple[Path, Path]:
+    """Returns the folders of small base and expert; trains what is missing."""
+    large = load_causal_lm(LARGE)
+    rows = reports(large.tokenizer)[:ROWS]
+    written = folder / "continuations.json"
+    if not written.is_file():
+        write_json(written, continued_by(large.model, large.tokenizer, [row.prompt for row in rows[::2]]))
+    own = [TextToTextRow(row.prompt, text) for row, text in zip(rows[::2], read_json(written), strict=True)]
+    small, expert = folder / f"small-{layers}", folder / f"expert-{layers}"
+    if not small.is_dir():
+        texts = [large.tokenizer.decode(row["input_ids"]) for row in encode(large.tokenizer, [*own, *rows[1::2]])]
+        config = DistillationConfig(epochs=3, batch_size=8, learning_rate=1e-3)
+        distill(keep_layers(large.model, LAYERS[layers]), large, texts, config, small)
+    if not expert.is_dir():
+        train_expert(load_causal_lm(small), rows, ExpertConfig(rank=16, alpha=32, epochs=1), expert)
+    return small, expert
+
+
+# The solver
+
+
+def literal_grid(large: Tensor, small: Tensor, expert: Tensor) -> Tensor:
+    """The paper's pseudo-code as it stands: for each alpha, the fused distribution and both divergences."""
+    base, weak, tuned = (values.log_softmax(-1) for values in (large, small, expert))
+    target = (tuned.exp() * (tuned - weak)).sum(-1), (weak.exp() * (weak - tuned)).sum(-1)
+    best = torch.full_like(target[0], float("inf"))
+    chosen = torch.zeros_like(best)
+    for index in range(21):
+        alpha = index / 10
+        fused = (large + alpha * (expert - small)).log_softmax(-1)
+        forward = (fused.exp() * (fused - base)).sum(-1)
+        backward = (base.exp() * (base - fused)).sum(-1)
+        loss = (forward - target[0]) ** 2 + (backward - target[1]) ** 2
+        chosen = torch.where(loss < best, alpha, chosen)
+        best = torch.minimum(best, loss)
+    return chosen
+
+
+@torch.inference_mode()
+def time_solver(fused: Any, inputs: Any, rounds: int) -> list[dict[str, Any]]:
+    """Solvers at one decoding step of a batch, beside the forward passes they accompany."""
+    cache = fused.new_cache(speculative=True)
+    fused(**inputs, past_key_values=cache, logits_to_keep=1)
+    token, mask = inputs["input_ids"][:, -1:], torch.nn.functional.pad(inputs["attention_mask"], (0, 1), value=1)
+
+    def step() -> dict[str, Tensor]:
+        logits: dict[str, Tensor] = {}
+        for member in cache.members:
+            logits |= fused.read(member, cache, token, mask)
+        cache.roll_back(1)
+        return logits
+
+    logits = {name: values[:, -1].float() for name, values in step().items()}
+    expert = fused.config.experts[0]
+    given = logits["large"], logits["small"], [logits[expert]]
+    newton, grid = SolverConfig(solver="newton"), SolverConfig(solver="grid")
+    excess = (solve_alpha(*given, newton).loss - solve_alpha(*given, grid).loss).max()
+    results = []
+    for name, ours, peer in (
+        (
+            "newton, beside the same library's 21-point grid",
+            partial(solve_alpha, *given, newton),
+            partial(solve_alpha, *given, grid),
+        ),
+        (
+            "newton, beside the pseudo-code's grid",
+            partial(solve_alpha, *given, newton),
+            partial(literal_grid, *given[:2], given[2][0]),
+        ),
+        ("newton, beside the models' forward passes", partial(solve_alpha, *given, newton), step),
+    ):
+        seconds, other, ratio = median_ratio(ours, peer, rounds * 5)
+        results.append({"what": name, "ours_ms": 1e3 * seconds, "other_ms": 1e3 * other, "ratio": ratio})
+    results[0]["largest_excess_of_loss"] = float(excess)
+    return results
+
+
+# Decoding
+
+
+@torch.inference_mode()
+def time_decoding(
+    fused: Any, expert: Any, small: Any, inputs: list[Any], rounds: int, layers: int
+) -> list[dict[str, Any]]:
+    """Fused decoding beside its models' own, and speculative beside plain."""
+    options = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False}
+
+    def run(model: Any, **extra: Any) -> None:
+        for prompt in inputs:
+            model.generate(**prompt, **options, **extra)
+
+    def one_after_the_other() -> None:
+        for model in (fused.large, small, expert):
+            run(model)
+
+    traces = [FusionTrace() for _ in inputs]
+    same = 0
+    for prompt, trace in zip(inputs, traces, strict=True):
+        plain = fused.generate(**prompt, **options)
+        same += int(torch.equal(plain, fused.generate(**prompt, **options, speculative=True, trace=trace)))
+    drafted, accepted = sum(trace.drafted for trace in traces), sum(trace.accepted for trace in traces)
+    results = []
+    for name, ours, peer in (
+        ("fused, beside the sum of its models' own decoding", partial(run, fused), one_after_the_other),
+        ("speculative, beside plain fusion", partial(run, fused, speculative=True), partial(run, fused)),
+        ("speculative, beside the large model alone", partial(run, fused, speculative=True), partial(run, fused.large)),
+    ):
+        seconds, other, ratio = median_ratio(ours, peer, rounds)
+        results.append(
+            {"what": f"{layers} layers: {name}", "ours_ms": 1e3 * seconds, "other_ms": 1e3 * other, "ratio": ratio}
+        )
+    results[1] |= {"accepted": accepted / max(drafted, 1), "same_text": f"{same} of {len(inputs)}"}
+    return results
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", default="8,6,4", help="sizes of the small base")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--models", type=Path, default=Path("runs/benchmarks/fusion"))
+    parser.add_argument("--prepare", action="store_true", help="only make the models")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    sizes = [int(size) for size in arguments.layers.split(",")]
+    results = []
+    for layers in sizes:
+        small_folder, expert_folder = prepare(layers, arguments.models)
+        if arguments.prepare:
+            continue
+        fused, tokenizer = fuse_models(LARGE, small_folder, {"author": expert_folder}, solver=SolverConfig("newton"))
+        prompts = [row.prompt for row in reports(tokenizer)[ROWS:]]
+        if layers == sizes[0]:
+            results += time_solver(fused, chat(tokenizer, prompts[:BATCH]), arguments.rounds)
+        small = load_causal_lm(small_folder).model
+        # Merged, so that the peer does not pay for peft's hooks.
+        expert = load_causal_lm(expert_folder).model.merge_and_unload()
+        inputs = [chat(tokenizer, [prompt]) for prompt in prompts[:6]]
+        results += time_decoding(fused, expert, small, inputs, arguments.rounds, layers)
+    if arguments.prepare:
+        return
+    table = Table("what", "ours, ms", "other, ms", "ratio", "notes")
+    for row in results:
+        notes = ", ".join(
+            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in row.items()
+            if key not in ("what", "ours_ms", "other_ms", "ratio")
+        )
+        table.add_row(row["what"], f"{row['ours_ms']:.1f}", f"{row['other_ms']:.1f}", f"{row['ratio']:.3f}", notes)
+    Console(width=160).print(table)
+    if arguments.json is not None:
+        write_json(arguments.json, {"threads": arguments.threads, "torch": torch.__version__, "results": results})
+
+
+if __name__ == "__main__":
+    main()
