@@ -250,10 +250,11 @@ def test_the_openai_client_understands_refusals(openai_client: Any) -> None:
     assert refused.value.param == "tools"
 
 
-def test_adapters_and_merged_models(tiny_llama: Path, tmp_path: Path, start: Any) -> None:
+def test_adapters_merged_and_fused_models(tiny_llama: Path, tmp_path: Path, start: Any) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
+    from intarsia.fusion import fuse_models
     from intarsia.merge import TwinMergingConfig
     from intarsia.merge.router import Router
     from intarsia.merge.twin import merge_residuals
@@ -271,8 +272,9 @@ def test_adapters_and_merged_models(tiny_llama: Path, tmp_path: Path, start: Any
     twin.attach_router(Router(twin.config.hidden_size, 2))
     twin.save_pretrained(tmp_path / "twin")
     base.tokenizer.save_pretrained(tmp_path / "twin")
-    for folder in (paths["news"], tmp_path / "twin"):
-        model = load_causal_lm(folder, device="cpu")
+    # One expert: where the large model is the small one, two would be equally good, and rounding would choose.
+    fused = fuse_models(tiny_llama, tiny_llama, {"news": paths["news"]}, device="cpu")
+    for model in (*(load_causal_lm(folder, device="cpu") for folder in (paths["news"], tmp_path / "twin")), fused):
         _, http = start(model)
         prompts = ["one", "another prompt", "x", "and a longer one still"]
         with ThreadPoolExecutor(4) as pool:

@@ -74,7 +74,7 @@ class _Api:
         self._tokenizer = loaded.tokenizer
         self._middleware = middleware
         self._encoder = PromptEncoder(loaded, config)
-        self.name = config.name or served_name(loaded.model.name_or_path)
+        self.name = config.name or served_name(loaded.model.name_or_path or "model")
         self._created = int(time.time())
         self.worker = ModelWorker(loaded, config, self._encoder.context)
 
