@@ -16,7 +16,10 @@ COMPLETION_TOKENS = 16
 
 def context_length(model: Any, config: ServingConfig) -> int:
     """Returns the most positions of one row: what the model was made for, and what a batch may hold."""
-    made_for = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    # A fused model says what all of its models can read.
+    made_for = getattr(model, "context_length", None) or getattr(
+        model.config.get_text_config(), "max_position_embeddings", None
+    )
     return min(made_for, config.max_batch_tokens) if isinstance(made_for, int) else config.max_batch_tokens
 
 
