@@ -46,27 +46,34 @@ class FusedCache(Cache):
             self.masks[name] = torch.cat([mask, mask.new_ones(len(mask), count)], -1)
         return self.masks.get(name)
 
-    def roll_back(self, count: int, *, check: bool = False) -> None:
-        """Forgets the last `count` tokens of every member.
+    def length(self, name: str) -> int:
+        """How many tokens a model has read, counting padding."""
+        member = next(key for key in (name, "adapters", "small") if key in self.members)
+        return int(self.members[member].get_seq_length())
+
+    def keep_past(self) -> None:
+        """Prepares for `crop`, after the prompt was read: windowed layers keep what it needs.
 
         Raises:
-            ModelError: If a member's cache cannot do that.
+            ModelError: If a member's cache cannot forget tokens.
         """
         for name, member in self.members.items():
-            if check and not all(getattr(layer, "is_croppable", False) for layer in member.layers):
+            if not member.is_croppable:
                 raise ModelError(
                     f"the cache of {name} cannot forget tokens, which speculation needs",
                     fix="generate with speculative=False",
                 )
-            member.crop(-count)
-            if count and name in self.masks:
-                self.masks[name] = self.masks[name][:, :-count]
+            member.activate_past_recording()
 
-    def keep_past(self) -> None:
-        """Makes windowed layers keep what a roll-back may need."""
-        for layer in self.layers:
-            if hasattr(layer, "activate_past_recording"):
-                layer.activate_past_recording()
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forgets the last tokens of every member, as many as the negative number says.
+
+        Zero is worth saying too: windows that kept their past then move.
+        """
+        for name, member in self.members.items():
+            member.crop(tokens_to_remove)
+            if tokens_to_remove and name in self.masks:
+                self.masks[name] = self.masks[name][:, :tokens_to_remove]
 
     def reorder_cache(self, beam_idx: Int[Tensor, "rows"]) -> None:
         """Takes the rows told, in every member."""

@@ -1,5 +1,6 @@
 """How alpha, the strength of the experts' shift, is found at each decoding step."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
@@ -48,14 +49,14 @@ class SolverConfig:
             raise UnknownNameError("solver", str(self.solver), SOLVERS)
         if self.target not in TARGETS:
             raise UnknownNameError("target", str(self.target), TARGETS)
-        if not 0 <= self.low < self.high < float("inf"):
+        if not 0 <= self.low < self.high < math.inf:
             raise ConfigError(
                 "alpha range", f"{self.low} to {self.high}", "not empty, from 0 or more to a finite number"
             )
         if not 0 < self.step <= self.high - self.low:
             raise ConfigError("step", self.step, f"positive and at most {self.high - self.low:g}, the range's width")
-        if not self.ridge >= 0:
-            raise ConfigError("ridge", self.ridge, "0 or more")
+        if not 0 <= self.ridge < math.inf:
+            raise ConfigError("ridge", self.ridge, "0 or more, and finite")
         if not 0 < self.tolerance < 1:
             raise ConfigError("tolerance", self.tolerance, "between 0 and 1")
         if self.top_m is not None and self.top_m < 1:
@@ -63,6 +64,10 @@ class SolverConfig:
         if isinstance(self.alpha, Sequence):
             # JSON and YAML have lists; a tuple cannot be changed behind the config's back.
             self.alpha = tuple(float(value) for value in self.alpha)
+        strengths = self.alpha if isinstance(self.alpha, tuple) else (self.alpha,)
+        if not strengths or not all(math.isfinite(value) for value in strengths):
+            value = list(self.alpha) if isinstance(self.alpha, tuple) else self.alpha
+            raise ConfigError("alpha", value, "one number or one for each expert, all finite")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
 from intarsia.errors import ConfigError
@@ -53,8 +54,14 @@ class LogitFusionConfig(PretrainedConfig):
         **kwargs: Any,
     ) -> None:
         for name in experts:
-            if not _NAME.fullmatch(name) or name in ("large", "small"):
-                raise ConfigError("expert name", name, "made of letters, digits, - and _, and not 'large' or 'small'")
+            # `nn.ModuleDict` refuses names of its own attributes; the other three name what is not an expert.
+            if not _NAME.fullmatch(name) or name in ("large", "small", "adapters") or hasattr(nn.ModuleDict, name):
+                raise ConfigError(
+                    "expert name",
+                    name,
+                    "made of letters, digits, - and _, and none of 'large', 'small', 'adapters' and the attributes of "
+                    "a torch module ('train', 'keys', ...)",
+                )
         if len(set(experts)) < len(experts):
             raise ConfigError("expert names", list(experts), "different from each other")
         if draft_tokens < 1:

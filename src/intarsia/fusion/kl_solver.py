@@ -10,16 +10,15 @@ from torch import Tensor
 from intarsia.errors import ConfigError, InputError
 from intarsia.fusion.config import SolverConfig
 from intarsia.fusion.solvers import Goal, Solution, bracket, grid, joint, newton, refine
-from intarsia.fusion.targets import Shifts, choose_target, measure_shifts
+from intarsia.fusion.targets import Shifts, choose_target, measure_shifts, refuse_nan
 from intarsia.fusion.tilting import ShiftFamily, tilt
 
-_SOLVERS: dict[str, tuple[Callable[[Shifts, Goal, SolverConfig], Solution], int]] = {
-    # With the number of moments each needs.
-    "grid": (grid, 2),
-    "refine": (refine, 2),
-    "bracket": (bracket, 2),
-    "newton": (newton, 4),
-    "joint": (joint, 4),
+_SOLVERS: dict[str, Callable[[Shifts, Goal, SolverConfig], Solution]] = {
+    "grid": grid,
+    "refine": refine,
+    "bracket": bracket,
+    "newton": newton,
+    "joint": joint,
 }
 
 # Numbers of one block of rows that a processor's cache holds together; an accelerator's memory is larger.
@@ -138,14 +137,15 @@ def _run(
     results = []
     for start in range(0, rows, size):
         block = [logits[start : start + size].to(exact) for logits in flat]
+        refuse_nan(block, first_row=start)
         given = None if weights is None else weights[start : start + size]
         result, shift = _solve_block(block[0], block[1], block[2:], config, given)
         results.append(result)
         if fuse:
             torch.add(block[0], shift, out=fused[start : start + size])
     joined = (torch.cat(parts) for parts in zip(*results, strict=True)) if results else _no_rows(flat[0], len(experts))
-    shaped = AlphaResult(*(values.reshape(*batch, *values.shape[1:]) for values in joined))
-    return FusedLogits(fused.reshape(*batch, -1) if fuse else fused, shaped)
+    shaped = AlphaResult(*(values.reshape((*batch, *values.shape[1:])) for values in joined))
+    return FusedLogits(fused.reshape(large.shape) if fuse else fused, shaped)
 
 
 def _solve_block(
@@ -156,11 +156,11 @@ def _solve_block(
         return _solve_among_likely(large, small, experts, config, prior)
     combined = experts if prior is None else [_combine(small, experts, prior)]
     if config.solver == "static":
-        shifts = measure_shifts(large, small, combined, orders=2)
+        shifts = measure_shifts(large, small, combined)
         solution = _static(shifts, config)
     else:
-        solve, orders = _SOLVERS[config.solver]
-        shifts = measure_shifts(large, small, combined, orders=orders)
+        solve = _SOLVERS[config.solver]
+        shifts = measure_shifts(large, small, combined)
         target = choose_target(shifts, config.target)
         solution = solve(shifts, Goal(*target[:2]), config)
         if config.solver != "joint":
@@ -183,7 +183,7 @@ def _static(shifts: Shifts, config: SolverConfig) -> Solution:
     alpha = torch.as_tensor(config.alpha, dtype=shifts.forward.dtype, device=shifts.forward.device)
     alpha = alpha.expand_as(shifts.forward).clone()
     total = _total_shift(shifts.family, alpha)[:, None]
-    together = tilt(shifts.family._replace(shift=total, powers=total[:, :, None]), torch.ones_like(alpha[:, :1]))
+    together = tilt(shifts.family._replace(shift=total), torch.ones_like(alpha[:, :1]), orders=1)
     forward, backward = together.forward.expand_as(alpha), together.backward.expand_as(alpha)
     return Solution(alpha, forward, backward, torch.zeros_like(alpha))
 
@@ -207,14 +207,10 @@ def _result(shifts: Shifts, solution: Solution, config: SolverConfig, prior: Ten
     target_forward, target_backward, factor, constant = choose_target(shifts, config.target)
     miss = (forward - target_forward[:, 0]) ** 2 + (backward - target_backward[:, 0]) ** 2
     expert = alpha.argmax(-1)
-    moves = shifts.large_variance > 0
-    bound = (alpha <= config.low) | (alpha >= config.high)
-    # An expert that is not the active one is at 0 by rule, not by the range.
-    active = moves & ((alpha > 0) if config.solver not in ("static", "joint") and config.low == 0 else True)
-    at_bound = (bound & active).any(-1) if config.solver != "static" else torch.zeros_like(expert, dtype=torch.bool)
-    nothing = (alpha == 0).all(-1) & moves.any(-1)
-    if config.solver != "static":
-        at_bound = at_bound | nothing
+    # Experts that are not active are at 0 by the paper's rule, and under `joint` most are at a bound: what tells is
+    # the largest alpha.
+    largest, moves = alpha.amax(-1), (shifts.large_variance > 0).any(-1)
+    at_bound = moves & ((largest <= config.low) | (largest >= config.high)) & (config.solver != "static")
     return AlphaResult(
         alpha if prior is None else alpha * prior,
         expert if prior is None else prior.argmax(-1),
@@ -232,10 +228,14 @@ def _result(shifts: Shifts, solution: Solution, config: SolverConfig, prior: Ten
 def _beyond_reach(shifts: Shifts, expert: Tensor, target: Tensor) -> Tensor:
     """Whether the forward target exceeds `-log P(argmax s)`, which alpha = infinity would give."""
     family = shifts.family
-    shift = family.shift.gather(1, expert[:, None, None].expand(-1, 1, family.shift.shape[-1]))[:, 0]
-    allowed = family.base[:, 0]
-    peak = shift.masked_fill(allowed.isneginf(), float("-inf")).argmax(-1, keepdim=True)
-    return target > (family.log_norm - allowed.gather(-1, peak))[:, 0]
+    beyond = torch.zeros_like(target, dtype=torch.bool)
+    # No token is likelier than the likeliest, so most rows need no search for theirs.
+    rows = (target > family.log_norm[:, 0]).nonzero()[:, 0]
+    if len(rows):
+        shift, base = family.shift[rows, expert[rows]], family.base[rows, 0]
+        peak = shift.masked_fill(base.isneginf(), float("-inf")).argmax(-1, keepdim=True)
+        beyond[rows] = target[rows] > (family.log_norm[rows] - base.gather(-1, peak))[:, 0]
+    return beyond
 
 
 def _solve_among_likely(
@@ -250,7 +250,7 @@ def _solve_among_likely(
     some = [logits.gather(-1, likely).masked_fill(repeated, float("-inf")) for logits in (large, small, *experts)]
     whole = SolverConfig.from_dict(config.to_dict() | {"top_m": None})
     result, _ = _solve_block(some[0], some[1], some[2:], whole, prior)
-    family = measure_shifts(large, small, experts, orders=2).family
+    family = measure_shifts(large, small, experts).family
     return result, _total_shift(family, result.alpha)
 
 
@@ -271,8 +271,11 @@ def _check(large: Tensor, small: Tensor, experts: Sequence[Tensor], config: Solv
             )
     if prior is not None and prior.shape != (*large.shape[:-1], len(experts)):
         raise InputError(f"the prior has shape {list(prior.shape)}, but one weight per row and expert is needed")
-    if config.solver == "static" and isinstance(config.alpha, Sequence) and len(config.alpha) != len(experts):
-        raise ConfigError("alpha", list(config.alpha), f"one number, or one for each of the {len(experts)} experts")
+    if config.solver == "static" and isinstance(config.alpha, Sequence):
+        if prior is not None:
+            raise ConfigError("alpha", list(config.alpha), "one number: a prior makes one shift of all experts'")
+        if len(config.alpha) != len(experts):
+            raise ConfigError("alpha", list(config.alpha), f"one number, or one for each of the {len(experts)} experts")
     if config.top_m is not None and config.top_m > large.shape[-1]:
         raise ConfigError("top_m", config.top_m, f"at most {large.shape[-1]}, the size of the vocabulary")
 

@@ -158,9 +158,10 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
         return min((limit for _, limit in self._limits()), default=None)
 
     def _limits(self) -> list[tuple[str, int]]:
-        parts = [("the large model", self.large), ("the small model", self.small)]
-        parts += [(f"expert {name!r}", module) for name, module in self.experts.items()]
-        limits = ((name, getattr(part.config, "max_position_embeddings", None)) for name, part in parts)
+        """How many tokens each model reads, by its name; those that do not say are left out."""
+        parts = {"large": self.large, "small": self.small}
+        parts |= {name: self.experts[name] if name in self.experts else self.small for name in self.config.experts}
+        limits = ((name, getattr(part.config, "max_position_embeddings", None)) for name, part in parts.items())
         return [(name, limit) for name, limit in limits if limit]
 
     # Running the members
@@ -303,7 +304,7 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
             cache = self.new_cache()
         started = cache is not None and cache.get_seq_length() > 0
         contexts = None if started else self._check_contexts(contexts, len(input_ids), logits_to_keep)
-        self._check_length(input_ids.shape[1] + (cache.get_seq_length() if cache is not None else 0), contexts)
+        self._check_lengths(input_ids.shape[1], contexts, cache=cache)
         inputs = _Inputs(input_ids, attention_mask, position_ids)
         logits: dict[str, Tensor] = {}
         for member in cache.members if cache is not None else ("large", "small", *self.experts):
@@ -340,13 +341,18 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
             )
         return contexts
 
-    def _check_length(self, length: int, contexts: Contexts | None) -> None:
-        lengths = {name: context["input_ids"].shape[1] for name, context in (contexts or {}).items()}
-        longest = max([length, *lengths.values()])
+    def _check_lengths(
+        self, new: int, contexts: Contexts | None, *, cache: FusedCache | None = None, more: int = 0
+    ) -> None:
+        """Checks what each model is to read: its own prompt or `new` tokens, `more`, and what it has read before."""
         for name, limit in self._limits():
-            if longest > limit:
+            context = (contexts or {}).get(name)
+            length = more + (new if context is None else context["input_ids"].shape[1])
+            length += 0 if cache is None else cache.length(name)
+            if length > limit:
+                title = f"the {name} model" if name in ("large", "small") else f"expert {name!r}"
                 raise InputError(
-                    f"the text has {longest} tokens, but {name} reads at most {limit}", fix="shorten the prompt"
+                    f"the text has {length} tokens, but {title} reads at most {limit}", fix="shorten the prompt"
                 )
 
     # Generating
@@ -372,7 +378,8 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
             **kwargs: As for any model; also `prior` and `contexts`, see `forward`.
 
         Raises:
-            InputError: If speculation or a trace is asked for together with beams or several sequences a prompt.
+            InputError: If speculation or a trace is asked for together with beams.
+            ModelError: If speculation is asked for and a model's cache cannot be rolled back.
         """
         settings = generation_config or self.generation_config
         beams = kwargs.get("num_beams") or settings.num_beams or 1
@@ -387,19 +394,34 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
         if trace is not None:
             trace.experts = list(self.config.experts)
         if speculative:
-            kwargs["custom_generate"] = speculate
+            kwargs["speculative"] = True
         out = super().generate(inputs, generation_config, trace=trace, **kwargs)
         if trace is not None and prompt is not None:
             sequences = out if isinstance(out, Tensor) else out.sequences
-            trace.finish(_written(sequences[:, prompt.shape[1] :], kwargs.get("eos_token_id", settings.eos_token_id)))
+            end = kwargs.get("eos_token_id", settings.eos_token_id)
+            end = self.generation_config.eos_token_id if end is None else end
+            # Rows that another criterion ended are filled up with this.
+            pad = kwargs.get("pad_token_id", settings.pad_token_id)
+            pad = pad if kwargs.get("stopping_criteria") or kwargs.get("stop_strings") else None
+            trace.finish(_written(sequences[:, prompt.shape[1] :], end, pad))
         return out
+
+    def _validate_model_kwargs(self, model_kwargs: dict[str, Any]) -> None:
+        # Read by `_sample`, not by `forward`.
+        super()._validate_model_kwargs({name: value for name, value in model_kwargs.items() if name != "speculative"})
+
+    def _sample(self, *args: Any, speculative: bool = False, **kwargs: Any) -> Any:
+        return speculate(self, *args, **kwargs) if speculative else super()._sample(*args, **kwargs)
 
     def _prepare_cache_for_generation(
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
         if generation_config.cache_implementation not in (None, "dynamic"):
             raise ConfigError("cache_implementation", generation_config.cache_implementation, "dynamic or left out")
-        if model_kwargs.get("past_key_values") is None and generation_config.use_cache is not False:
+        # Speculation makes a cache of its own.
+        if model_kwargs.get("speculative"):
+            model_kwargs["past_key_values"] = None
+        elif model_kwargs.get("past_key_values") is None and generation_config.use_cache is not False:
             model_kwargs["past_key_values"] = self.new_cache()
 
     @staticmethod
@@ -454,7 +476,7 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         prompt = input_ids.shape[1]
         contexts = self._check_contexts(contexts, len(input_ids), 1)
-        self._check_length(prompt + continuations.shape[1], contexts)
+        self._check_lengths(prompt, contexts, more=continuations.shape[1])
         cache = self.new_cache()
         first = _Inputs(input_ids, mask[:, :prompt], positions[:, :prompt])
         rest = _Inputs(continuations[:, :-1], mask[:, :-1], positions[:, prompt:-1])
@@ -570,13 +592,15 @@ def _model_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name not in dropped}
 
 
-def _written(rows: Int[Tensor, "batch tokens"], end: int | list[int] | None) -> list[list[int]]:
-    """The tokens of each row up to and with the first end token."""
+def _written(rows: Int[Tensor, "batch tokens"], end: int | list[int] | None, pad: int | None) -> list[list[int]]:
+    """The tokens of each row up to and with the first end token, or without the padding at its end."""
     ends = set() if end is None else {end} if isinstance(end, int) else set(end)
     written = []
     for row in rows.tolist():
-        stop = next((index for index, token in enumerate(row) if token in ends), len(row) - 1)
-        written.append(row[: stop + 1])
+        stop = next((index + 1 for index, token in enumerate(row) if token in ends), None)
+        if stop is None:
+            stop = next((index + 1 for index in reversed(range(len(row))) if row[index] != pad), 0)
+        written.append(row[:stop])
     return written
 
 

@@ -69,7 +69,7 @@ def speculate(
     streamer: Any = None,
     **model_kwargs: Any,
 ) -> Any:
-    """Generates by drafting and checking; what `generate(custom_generate=...)` calls.
+    """Generates by drafting and checking; what `generate(speculative=True)` calls instead of the usual loop.
 
     Rows advance together, by as many tokens as the row with the fewest accepted ones. That keeps each row's
     distribution exact, since it looks at no token that is thrown away.
@@ -78,16 +78,22 @@ def speculate(
     prior, contexts = model_kwargs.get("prior"), model_kwargs.get("contexts")
     cache = model.new_cache(speculative=True)
     sample = bool(generation_config.do_sample)
-    keep_scores = generation_config.return_dict_in_generate and generation_config.output_scores
+    returned = bool(generation_config.return_dict_in_generate)
+    keep_scores, keep_logits = (
+        returned and bool(wanted) for wanted in (generation_config.output_scores, generation_config.output_logits)
+    )
     scores: list[Tensor] = []
+    raw: list[Tensor] = []
     unfinished = torch.ones(len(input_ids), dtype=torch.long, device=input_ids.device)
     has_end = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
     pad = generation_config._pad_token_tensor
 
-    def emit(ids: Tensor, tokens: Tensor, processed: Tensor) -> Tensor:
+    def emit(ids: Tensor, tokens: Tensor, processed: Tensor, logits: Tensor) -> Tensor:
         nonlocal unfinished
         if keep_scores:
             scores.append(processed)
+        if keep_logits:
+            raw.append(logits)
         if has_end:
             tokens = tokens * unfinished + pad * (1 - unfinished)
         ids = torch.cat([ids, tokens[:, None]], -1)
@@ -107,9 +113,11 @@ def speculate(
         trace=trace,
     )
     cache.keep_past()
-    processed = logits_processor(input_ids, out.logits[:, -1])
+    # float32, as in the usual loop: what is a tie there must be one here.
+    logits = out.logits[:, -1].float()
+    processed = logits_processor(input_ids, logits)
     active = out.alpha[:, -1].argmax(-1)
-    ids = emit(input_ids, _choose(processed, sample), processed)
+    ids = emit(input_ids, _choose(processed, sample), processed, logits)
     length = DraftLength(model.config.draft_tokens, draft_cost(model))
     limit = stopping_criteria.max_length or generation_config.max_length
     while bool(unfinished.any()) and ids.shape[1] < limit:
@@ -117,6 +125,7 @@ def speculate(
         mask = _grown(mask, ids.shape[1])
         draft = _draft(model, cache, ids, mask, active, count, logits_processor, sample)
         logits, result = _check(model, cache, ids, mask, draft, prior)
+        logits = logits.float()
         drafted = torch.cat([ids, draft.tokens], -1)
         verdicts = [
             logits_processor(drafted[:, : ids.shape[1] + index], logits[:, index]) for index in range(count + 1)
@@ -129,20 +138,20 @@ def speculate(
             trace.accepted += kept
         for index in range(kept + 1):
             tokens = choice[:, index] if index == kept else draft.tokens[:, index]
-            ids = emit(ids, tokens, verdicts[index])
+            ids = emit(ids, tokens, verdicts[index], logits[:, index])
             if trace is not None:
                 trace.add(AlphaResult(*(value[:, index] for value in result)))
             if not bool(unfinished.any()):
                 break
         active = result.alpha[:, kept].argmax(-1)
-        cache.roll_back(count - kept, check=True)
+        cache.crop(kept - count)
     if streamer is not None:
         streamer.end()
-    if generation_config.return_dict_in_generate:
-        return GenerateDecoderOnlyOutput(
-            sequences=ids, scores=tuple(scores) if keep_scores else None, past_key_values=None
-        )
-    return ids
+    if not returned:
+        return ids
+    return GenerateDecoderOnlyOutput(
+        sequences=ids, scores=tuple(scores) if keep_scores else None, logits=tuple(raw) if keep_logits else None
+    )
 
 
 def draft_cost(model: "LogitFusionForCausalLM") -> float:

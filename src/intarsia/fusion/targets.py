@@ -9,7 +9,7 @@ from torch import Tensor
 
 from intarsia.errors import InputError
 from intarsia.fusion.config import Target
-from intarsia.fusion.tilting import ShiftFamily, normalize
+from intarsia.fusion.tilting import ShiftFamily, normalize, raw_moments
 
 # Nothing a language model says is this unlikely on purpose: masks are written as -inf or as the lowest number of a
 # type, whose differences would be infinite or meaningless.
@@ -43,8 +43,6 @@ def measure_shifts(
     large: Float[Tensor, "rows vocab"],
     small: Float[Tensor, "rows vocab"],
     experts: Sequence[Float[Tensor, "rows vocab"]],
-    *,
-    orders: int,
 ) -> Shifts:
     """Measures the experts' shifts on one block of rows.
 
@@ -54,15 +52,15 @@ def measure_shifts(
         large: Logits of the large model; float32 or float64, as all that follow.
         small: Logits of the small base.
         experts: Logits of each expert.
-        orders: How many powers of the shift the solver needs moments of, at least 2.
 
     Raises:
         InputError: If a model's logits are NaN, or one excludes every token that the others allow.
     """
     # On (rows, experts, vocab), so that experts are solved for at once.
-    tuned = torch.stack(list(experts), 1)
+    tuned = torch.stack(list(experts), 1) if len(experts) > 1 else experts[0][:, None]
     base, small = large[:, None], small[:, None]
-    if not _all_usable(base, small, tuned):
+    usable = _all_usable(base, small, tuned)
+    if not usable:
         base, small, tuned = _mask_jointly(base, small, tuned)
     base = base - base.amax(-1, keepdim=True)
     log_norm, large_probabilities = normalize(base)
@@ -70,24 +68,23 @@ def measure_shifts(
     tuned_norm, tuned_probabilities = normalize(tuned)
     # Log of Q_t / Q, which is small where the shift is: means of it are exact there, differences of entropies are not.
     ratio = (tuned - small).sub_((tuned_norm - small_norm)[..., None])
-    ratio.masked_fill_(base.isneginf(), 0.0) if base.isneginf().any() else None
-    forward = torch.linalg.vecdot(tuned_probabilities, ratio)
-    backward = -torch.matmul(small_probabilities, ratio.transpose(-1, -2))[:, 0]
+    left_out = None if usable else base.isneginf()
+    if left_out is not None:
+        ratio.masked_fill_(left_out, 0.0)
+    forward = tuned_probabilities.mul_(ratio).sum(-1)
+    small_mean, small_square = raw_moments(small_probabilities * ratio, ratio, 2).unbind(-1)
     mean = torch.matmul(large_probabilities, ratio.transpose(-1, -2))[:, 0]
-    powers = torch.empty(*ratio.shape[:2], orders, ratio.shape[-1], dtype=ratio.dtype, device=ratio.device)
-    shift = torch.sub(ratio, mean[..., None], out=powers[:, :, 0])
-    for order in range(1, orders):
-        torch.mul(powers[:, :, order - 1], shift, out=powers[:, :, order])
-    two = powers[:, :, :2].transpose(-1, -2)
-    weights = torch.stack([large_probabilities, small_probabilities], 2)
-    moments = torch.matmul(weights, two)
-    variances = (moments[..., 1] - moments[..., 0] ** 2).clamp(min=0)
+    shift = ratio.sub_(mean[..., None])
+    if left_out is not None:
+        shift.masked_fill_(left_out, 0.0)
+    centred, large_square = raw_moments(large_probabilities * shift, shift, 2).unbind(-1)
+    backward = -small_mean
     return Shifts(
-        ShiftFamily(base, shift, powers, log_norm),
+        ShiftFamily(base, shift, log_norm),
         forward.clamp(0, KL_LIMIT),
         backward.clamp(0, KL_LIMIT),
-        variances[..., 1],
-        variances[..., 0],
+        (small_square - small_mean**2).clamp(min=0),
+        (large_square - centred**2).clamp(min=0),
         ((forward > KL_LIMIT) | (backward > KL_LIMIT)).any(-1),
     )
 
@@ -112,16 +109,30 @@ def choose_target(
     return mean_forward, mean_backward, float(forward.shape[-1]), constant
 
 
+def refuse_nan(models: Sequence[Float[Tensor, "rows vocab"]], *, first_row: int) -> None:
+    """Checks the logits of the large model, the small one and the experts, in this order.
+
+    Raises:
+        InputError: If one is NaN or positively infinite; rows are counted from `first_row`.
+    """
+    for index, logits in enumerate(models):
+        # Only NaN and infinity make a maximum that is not less than infinity.
+        if logits.numel() == 0 or bool(logits.max() < float("inf")):
+            continue
+        row = first_row + int((~(logits.amax(-1) < float("inf"))).nonzero()[0, 0])
+        name = ("the large model", "the small model")[index] if index < 2 else f"expert {index - 2}"
+        raise InputError(
+            f"{name} gave logits that are NaN or infinite, first in row {row}",
+            fix="check its weights, or run it in float32",
+        )
+
+
 def _all_usable(*logits: Tensor) -> bool:
     # A sum is cheap and carries every NaN and infinity with it; very large negative masks overflow or show.
     return all(bool(tensor.sum(-1).abs().max() < -_MASKED_BELOW) for tensor in logits)
 
 
 def _mask_jointly(large: Tensor, small: Tensor, tuned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    for name, logits in (("the large model", large), ("the small model", small)):
-        _refuse_nan(name, logits)
-    for index in range(tuned.shape[1]):
-        _refuse_nan(f"expert {index}", tuned[:, index])
     allowed = (large > _MASKED_BELOW) & (small > _MASKED_BELOW) & (tuned > _MASKED_BELOW).all(1, keepdim=True)
     if not allowed.any(-1).all():
         row = int((~allowed.any(-1))[:, 0].nonzero()[0, 0])
@@ -134,13 +145,3 @@ def _mask_jointly(large: Tensor, small: Tensor, tuned: Tensor) -> tuple[Tensor, 
         small.masked_fill(~allowed, float("-inf")),
         tuned.masked_fill(~allowed, float("-inf")),
     )
-
-
-def _refuse_nan(name: str, logits: Tensor) -> None:
-    bad = logits.isnan() | logits.isposinf()
-    if bad.any():
-        row = int(bad.flatten(0, -2).any(-1).nonzero()[0, 0])
-        raise InputError(
-            f"{name} gave logits that are NaN or infinite, first in row {row}",
-            fix="check its weights, or run it in float32",
-        )

@@ -9,10 +9,10 @@ the variance of `s` under `P_alpha`, and both divergences between `P_alpha` and 
 So one pass over the vocabulary at a given alpha yields both, and their derivatives.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 Scalars = Float[Tensor, "rows shifts"]
@@ -24,13 +24,11 @@ class ShiftFamily(NamedTuple):
     Attributes:
         base: Log-weights of P, largest 0 in every row; -inf at tokens left out, `[rows, 1, vocab]`.
         shift: Centred `s`; 0 at tokens left out, `[rows, shifts, vocab]`.
-        powers: `s`, `s^2`, ... as far as solvers need moments, `[rows, shifts, orders, vocab]`.
         log_norm: Log of the sum of the base's weights, `[rows, 1]`.
     """
 
     base: Float[Tensor, "rows 1 vocab"]
     shift: Float[Tensor, "rows shifts vocab"]
-    powers: Float[Tensor, "rows shifts orders vocab"]
     log_norm: Float[Tensor, "rows 1"]
 
 
@@ -40,7 +38,7 @@ class Tilt(NamedTuple):
     Attributes:
         forward: `KL(P_alpha || P)` in nats.
         backward: `KL(P || P_alpha)` in nats.
-        moments: `E[s]`, `E[s^2]`, ... under `P_alpha`, as many as the family has powers.
+        moments: `E[s]`, `E[s^2]`, ... under `P_alpha`, as many as were asked for.
     """
 
     forward: Scalars
@@ -58,40 +56,53 @@ class Tilt(NamedTuple):
         return (self.moments[..., 1] - self.moments[..., 0] ** 2).clamp(min=0)
 
 
-def tilt(family: ShiftFamily, alpha: Scalars) -> Tilt:
+def tilt(family: ShiftFamily, alpha: Scalars, *, orders: int = 2) -> Tilt:
     """Evaluates `P_alpha` once for every row and shift.
 
     Args:
         family: Where from and where to.
         alpha: How far, `[rows, shifts]`.
+        orders: How many moments to compute; 2 for the derivatives, 1 for the divergences alone.
     """
-    weights = torch.addcmul(family.base, family.shift, alpha[..., None])
-    log_norm, probabilities = normalize(weights)
-    moments = torch.matmul(probabilities[..., None, :], family.powers.transpose(-1, -2))[..., 0, :]
+    log_norm, probabilities = normalize(torch.addcmul(family.base, family.shift, alpha[..., None]))
+    moments = raw_moments(probabilities.mul_(family.shift), family.shift, orders)
     backward = (log_norm - family.log_norm).clamp(min=0)
     forward = (alpha * moments[..., 0] - backward).clamp(min=0)
     return Tilt(forward, backward, moments)
 
 
+def raw_moments(
+    weighted: Float[Tensor, "*rows vocab"], values: Float[Tensor, "*rows vocab"], orders: int
+) -> Float[Tensor, "*rows orders"]:
+    """Returns the mean of the values, of their squares, and so on.
+
+    Args:
+        weighted: Probabilities times the values. Used up: a fresh tensor of this size costs more than the arithmetic.
+        values: The values.
+        orders: How many moments.
+    """
+    return torch.stack([(weighted.mul_(values) if order else weighted).sum(-1) for order in range(orders)], -1)
+
+
 def normalize(log_weights: Float[Tensor, "*rows vocab"]) -> tuple[Float[Tensor, "*rows"], Float[Tensor, "*rows vocab"]]:
     """Returns the log of the sum of the weights, and the weights divided by it.
 
-    softmax is twice as fast as exp or logsumexp on CPUs, and the sum can be read off its largest entry.
+    softmax is twice as fast as exp or logsumexp on CPUs, and the sum can be read off its largest entry. Where that is
+    would cost more than all the rest.
     """
     probabilities = torch.softmax(log_weights, -1)
-    peak, index = probabilities.max(-1)
-    return log_weights.gather(-1, index[..., None])[..., 0] - peak.log(), probabilities
+    return log_weights.amax(-1) - probabilities.amax(-1).log(), probabilities
 
 
-def cumulants(moments: Float[Tensor, "rows shifts 4"]) -> tuple[Scalars, Scalars, Scalars, Scalars]:
-    """Returns the first four cumulants, the derivatives of `A`, from the first four moments."""
-    m1, m2, m3, m4 = moments.unbind(-1)
-    variance = (m2 - m1**2).clamp(min=0)
+def cumulants(moments: Any) -> tuple[Any, Any, Any, Any]:
+    """Returns the first four cumulants, the derivatives of `A`, from the first four moments.
+
+    Args:
+        moments: Along the last axis, a tensor or an array.
+    """
+    m1, m2, m3, m4 = (moments[..., order] for order in range(4))
+    variance = m2 - m1**2
     third = m3 - 3 * m1 * m2 + 2 * m1**3
     fourth = m4 - 4 * m1 * m3 - 3 * m2**2 + 12 * m1**2 * m2 - 6 * m1**4
-    return m1, variance, third, fourth
-
-
-def argmax_token(family: ShiftFamily) -> Int[Tensor, "rows shifts"]:
-    """Returns the token with the largest shift, which `P_alpha` ends up on as alpha grows."""
-    return family.shift.masked_fill(family.base.isneginf(), float("-inf")).argmax(-1)
+    # Rounding can make it negative.
+    return m1, variance * (variance > 0), third, fourth

@@ -15,11 +15,10 @@ def grid(shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
 
     One value is evaluated at a time: all at once would need memory for values x rows x vocabulary.
     """
-    family = shifts.family._replace(powers=shifts.family.powers[:, :, :1])
     best: Solution | None = None
     for value in grid_values(config):
         alpha = torch.full_like(shifts.forward, value)
-        found = _at_zero(goal, alpha) if value == 0 else evaluate(goal, alpha, tilt(family, alpha))
+        found = _at_zero(goal, alpha) if value == 0 else evaluate(goal, alpha, tilt(shifts.family, alpha, orders=1))
         best = found if best is None else best.or_better(found)
     assert best is not None
     return best

@@ -10,6 +10,7 @@ from intarsia.fusion.tilting import ShiftFamily, normalize
 
 _ITERATIONS = 10
 _HALVINGS = 6
+_DAMPING = 1e-6
 
 
 def joint(shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
@@ -35,7 +36,9 @@ def joint(shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
         stuck = ((alpha <= config.low) & (gradient > 0)) | ((alpha >= config.high) & (gradient < 0))
         free = (~stuck).to(alpha.dtype)
         hessian = torch.einsum("rki,rkj->rij", jacobian, jacobian) * free[:, :, None] * free[:, None, :]
-        hessian = hessian + identity * (ridge + torch.finfo(alpha.dtype).eps + (1 - free)[:, :, None])
+        # Two residuals cannot fix more than two alphas: without a ridge the matrix is singular.
+        damping = _DAMPING * hessian.diagonal(dim1=-2, dim2=-1).sum(-1) + torch.finfo(alpha.dtype).tiny
+        hessian = hessian + identity * (ridge + damping[:, None] + (1 - free))[:, :, None]
         direction = -torch.linalg.solve(hessian, gradient * free)
         size = torch.ones_like(loss)
         for _ in range(_HALVINGS):

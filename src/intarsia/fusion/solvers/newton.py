@@ -1,39 +1,50 @@
-"""Steps on a fourth-order expansion of the divergences: two or three looks at the vocabulary instead of twenty."""
+"""Steps on a fourth-order expansion of the divergences: one or two looks at the vocabulary instead of twenty."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from intarsia.fusion.config import SolverConfig
 from intarsia.fusion.solvers.grid import grid
-from intarsia.fusion.solvers.solution import Goal, Solution, evaluate
+from intarsia.fusion.solvers.solution import Goal, Solution
 from intarsia.fusion.targets import Shifts
-from intarsia.fusion.tilting import ShiftFamily, Tilt, cumulants, tilt
+from intarsia.fusion.tilting import ShiftFamily, cumulants, tilt
 
 # Looks at the vocabulary before a row is left with the best found; nearly all are done after two.
 _MAX_EVALUATIONS = 12
-_SCAN = 48
+_SCAN = np.linspace(0, 1, 48)
 
 # Relative distance from the goal beyond which the grid is asked as well.
 _DOUBT = 0.3
 
+# Longest step, relative to alpha, whose outcome is believed without a look: from where the fused model puts all on one
+# token, the expansion sees nothing of the others.
+_TRUST = 0.25
+
 # Share of the tolerance that the expansion's own error may take.
 _EXPANSION_SHARE = 0.01
 
+_TINY = 1e-150
+
+# What is computed of each row and expert are a few numbers, for which numpy is many times faster than torch: one number
+# per row and expert, or these along a last axis.
+Numbers: TypeAlias = npt.NDArray[np.float64]
+
 
 class _Expansion(NamedTuple):
-    """`A(alpha + h)` to fourth order in h, `[rows, experts, 1]` each."""
+    """`A(alpha + h)` to fourth order in h."""
 
-    alpha: Tensor
-    value: Tensor
-    mean: Tensor
-    variance: Tensor
-    third: Tensor
-    fourth: Tensor
+    alpha: Numbers
+    value: Numbers
+    mean: Numbers
+    variance: Numbers
+    third: Numbers
+    fourth: Numbers
 
-    def divergences(self, step: Float[Tensor, "rows experts n"]) -> tuple[Tensor, Tensor]:
+    def divergences(self, step: Numbers) -> tuple[Numbers, Numbers]:
         """Forward and backward divergence at `alpha + step`."""
         mean = self.mean + step * (self.variance + step * (self.third / 2 + step * (self.fourth / 6)))
         backward = self.value + step * (
@@ -41,18 +52,46 @@ class _Expansion(NamedTuple):
         )
         return (self.alpha + step) * mean - backward, backward
 
-    def slopes(self, step: Float[Tensor, "rows experts n"]) -> tuple[Tensor, Tensor]:
+    def slopes(self, step: Numbers) -> tuple[Numbers, Numbers]:
         """Their derivatives there."""
         mean = self.mean + step * (self.variance + step * (self.third / 2 + step * (self.fourth / 6)))
         variance = self.variance + step * (self.third + step * (self.fourth / 2))
         return (self.alpha + step) * variance, mean
 
-    def radius(self) -> Tensor:
+    def radius(self) -> Numbers:
         """How far the expansion is good: the higher terms stay a fraction of the second."""
-        tiny = torch.finfo(self.variance.dtype).tiny
-        by_third = 1.5 * self.variance / self.third.abs().clamp(min=tiny)
-        by_fourth = (0.6 * self.variance / self.fourth.abs().clamp(min=tiny)).sqrt()
-        return torch.minimum(by_third, by_fourth)
+        by_third = 1.5 * self.variance / np.maximum(np.abs(self.third), _TINY)
+        by_fourth = np.sqrt(0.6 * self.variance / np.maximum(np.abs(self.fourth), _TINY))
+        return np.minimum(by_third, by_fourth)
+
+
+class _Goal(NamedTuple):
+    """As `Goal`, of numbers."""
+
+    forward: Numbers
+    backward: Numbers
+
+    def miss(self, forward: Numbers, backward: Numbers) -> Numbers:
+        return (forward - self.forward) ** 2 + (backward - self.backward) ** 2
+
+    def slope(self, here: _Expansion, step: Numbers) -> tuple[Numbers, Numbers]:
+        """Half the derivative of `miss` at `here.alpha + step`, and the length of the divergences' derivatives."""
+        forward, backward = here.divergences(step)
+        d_forward, d_backward = here.slopes(step)
+        half = (forward - self.forward) * d_forward + (backward - self.backward) * d_backward
+        return half, np.maximum(np.hypot(d_forward, d_backward), _TINY)
+
+
+class _Best(NamedTuple):
+    """As `Solution`, of numbers."""
+
+    alpha: Numbers
+    forward: Numbers
+    backward: Numbers
+    miss: Numbers
+
+    def replaced(self, other: "_Best", where: npt.NDArray[np.bool_]) -> "_Best":
+        return _Best(*(np.where(where, new, old) for new, old in zip(other, self, strict=True)))
 
 
 def newton(shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
@@ -61,28 +100,74 @@ def newton(shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
     The start is exact for small shifts: the ratio of the shift's spread under the small and under the large model.
     The derivative's sign narrows the range as in bisection, so a bad expansion cannot lead astray.
     """
-    low = torch.full_like(shifts.forward, config.low)
-    high = torch.full_like(shifts.forward, config.high)
-    start = (shifts.small_variance / shifts.large_variance).sqrt().nan_to_num(config.low, posinf=config.high)
-    alpha = start.clamp(config.low, config.high)
-    done = shifts.large_variance == 0
-    alpha = torch.where(done, low, alpha)
-    best: Solution | None = None
+    like = shifts.forward
+    small, large = _numbers(torch.stack([shifts.small_variance, shifts.large_variance]))
+    wanted = _Goal(*(_numbers(part) for part in goal))
+    low, high = np.full(like.shape, config.low), np.full(like.shape, config.high)
+    done = large == 0
+    start = np.clip(np.sqrt(small / np.where(done, 1, large)), config.low, config.high)
+    alpha = np.where(done, low, start)
+    best: _Best | None = None
     for _ in range(_MAX_EVALUATIONS):
-        here = tilt(shifts.family, alpha)
-        found = evaluate(goal, alpha, here)
+        here = _look(shifts.family, alpha, like)
+        forward, backward = here.divergences(np.zeros_like(alpha))
+        found = _Best(alpha, forward, backward, wanted.miss(forward, backward))
         best = found if best is None else best.replaced(found, (found.miss < best.miss) & ~done)
-        falling = goal.slope(alpha, here) < 0
-        low, high = torch.where(falling, alpha, low), torch.where(falling, high, alpha)
-        predicted, settled = _step(_expand(alpha, here), goal, low, high, config.tolerance)
-        better = settled & ~done & (predicted.miss <= best.miss)
-        best = best.replaced(predicted, better)
+        slope, stiffness = wanted.slope(here, np.zeros_like(alpha))
+        low, high = np.where(slope < 0, alpha, low), np.where(slope < 0, high, alpha)
+        predicted, settled, limited = _step(here, wanted, low, high, config.tolerance)
+        best = best.replaced(predicted, settled & ~done & (predicted.miss <= best.miss))
         done = done | settled
-        if bool(done.all()):
+        if done.all():
             break
-        alpha = torch.where(done, alpha, predicted.alpha)
+        # Where the expansion is good for a short way only, creeping along it would take many looks.
+        leap = alpha - slope / stiffness**2
+        leap = np.where((leap > low) & (leap < high), leap, (low + high) / 2)
+        alpha = np.where(done, alpha, np.where(limited, leap, predicted.alpha))
     assert best is not None
-    return _escape_local_minima(best, shifts, goal, config)
+    solution = Solution(*(torch.as_tensor(part, dtype=like.dtype, device=like.device) for part in best))
+    return _escape_local_minima(solution, shifts, goal, config)
+
+
+def _numbers(values: Tensor) -> Numbers:
+    numbers: Numbers = values.double().cpu().numpy()
+    return numbers
+
+
+def _look(family: ShiftFamily, alpha: Numbers, like: Tensor) -> _Expansion:
+    """Expands around each alpha, at the price of one look at the vocabulary."""
+    here = tilt(family, torch.as_tensor(alpha, dtype=like.dtype, device=like.device), orders=4)
+    numbers = _numbers(torch.cat([here.backward[..., None], here.moments], -1))
+    return _Expansion(alpha, numbers[..., 0], *cumulants(numbers[..., 1:]))
+
+
+def _step(
+    here: _Expansion, goal: _Goal, low: Numbers, high: Numbers, tolerance: float
+) -> tuple[_Best, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Returns the expansion's minimum within its radius and the range.
+
+    Also returned: where that needs no further look, and where the radius kept it from going on.
+    """
+    here = _Expansion(*(term[..., None] for term in here))
+    goal = _Goal(*(part[..., None] for part in goal))
+    alpha, radius = here.alpha, here.radius()
+    near, far = np.maximum(low[..., None], alpha - radius), np.minimum(high[..., None], alpha + radius)
+    # Two scans and a Gauss-Newton step: cheap beside one look at the vocabulary, and no local minimum stops them.
+    for _ in range(2):
+        steps = near + (far - near) * _SCAN - alpha
+        index = goal.miss(*here.divergences(steps)).argmin(-1)[..., None]
+        step, width = np.take_along_axis(steps, index, -1), (far - near) / (len(_SCAN) - 1)
+        near, far = np.maximum(near, alpha + step - width), np.minimum(far, alpha + step + width)
+    slope, stiffness = goal.slope(here, step)
+    step = np.clip(step - slope / stiffness**2, near - alpha, far - alpha)
+    forward, backward = here.divergences(step)
+    # The first term left out of the mean, if orders go on shrinking as the radius assumes.
+    left_out = np.abs(here.fourth / 24 * step**4 / np.maximum(radius, _TINY))
+    exact = (alpha + step) * left_out <= _EXPANSION_SHARE * tolerance * stiffness
+    limited = np.abs(step) >= 0.99 * radius
+    settled = exact & ~limited & (np.abs(step) <= _TRUST * alpha)
+    new = (alpha + step, forward, backward, goal.miss(forward, backward))
+    return _Best(*(part[..., 0] for part in new)), settled[..., 0], limited[..., 0]
 
 
 def _escape_local_minima(best: Solution, shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
@@ -98,36 +183,3 @@ def _escape_local_minima(best: Solution, shifts: Shifts, goal: Goal, config: Sol
     coarse = grid(some, Goal(*(part[rows] for part in goal)), config)
     found = Solution(*(part[rows] for part in best)).or_better(coarse)
     return Solution(*(old.index_copy(0, rows, new) for old, new in zip(best, found, strict=True)))
-
-
-def _expand(alpha: Tensor, here: Tilt) -> _Expansion:
-    return _Expansion(*(term[..., None] for term in (alpha, here.backward, *cumulants(here.moments))))
-
-
-def _step(
-    expansion: _Expansion, goal: Goal, low: Tensor, high: Tensor, tolerance: float
-) -> tuple[Solution, Bool[Tensor, "rows experts"]]:
-    """Returns the expansion's minimum within its radius and the bracket, and whether that needs no further look."""
-    alpha, radius = expansion.alpha, expansion.radius()
-    goal = Goal(goal.forward[..., None], goal.backward[..., None])
-    low, high = torch.maximum(low[..., None], alpha - radius), torch.minimum(high[..., None], alpha + radius)
-    near, far = low, high
-    fractions = torch.linspace(0, 1, _SCAN, dtype=alpha.dtype, device=alpha.device)
-    # Two scans and a Gauss-Newton step: cheap beside one look at the vocabulary, and no local minimum stops them.
-    for _ in range(2):
-        steps = near + (far - near) * fractions - alpha
-        index = goal.miss(*expansion.divergences(steps)).argmin(-1, keepdim=True)
-        step, width = steps.gather(-1, index), (far - near) / (_SCAN - 1)
-        near, far = torch.maximum(near, alpha + step - width), torch.minimum(far, alpha + step + width)
-    forward, backward = expansion.divergences(step)
-    d_forward, d_backward = expansion.slopes(step)
-    stiffness = (d_forward**2 + d_backward**2).clamp(min=torch.finfo(alpha.dtype).tiny)
-    correction = -((forward - goal.forward) * d_forward + (backward - goal.backward) * d_backward) / stiffness
-    step = torch.minimum(torch.maximum(step + correction, near - alpha), far - alpha)
-    forward, backward = expansion.divergences(step)
-    # The first term left out of the mean, if orders go on shrinking as the radius assumes.
-    left_out = (expansion.fourth / 24 * step**4 / radius).abs()
-    exact = (alpha + step) * left_out <= _EXPANSION_SHARE * tolerance * stiffness.sqrt()
-    settled = exact & (step.abs() < 0.99 * radius)
-    new = Solution(alpha + step, forward, backward, goal.miss(forward, backward))
-    return Solution(*(value[..., 0] for value in new)), settled[..., 0]
