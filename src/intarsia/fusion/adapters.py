@@ -117,6 +117,8 @@ def read_adapter(base: nn.Module, folder: Path) -> dict[str, LoRAFactors] | nn.M
         with warnings.catch_warnings():
             # peft leaves adapter weights it finds no value for at their random start, and only warns.
             warnings.filterwarnings("error", message="Found missing adapter keys")
+            # peft looks at an attribute that transformers has renamed.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
             adapted: Any = PeftModel.from_pretrained(copy.deepcopy(base), str(folder))
     except Exception as error:
         raise ModelError(

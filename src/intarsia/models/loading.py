@@ -184,6 +184,8 @@ def _attach(base: Any, folder: Path) -> Any:
         with warnings.catch_warnings():
             # peft leaves adapter weights it finds no value for at their random start, and only warns.
             warnings.filterwarnings("error", message="Found missing adapter keys")
+            # peft looks at an attribute that transformers has renamed.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
             return PeftModel.from_pretrained(base, str(folder))
     except Exception as error:
         raise ModelError(
