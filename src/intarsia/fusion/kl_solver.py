@@ -116,6 +116,7 @@ def fuse_logits(
     return _run(large, small, experts, config or SolverConfig(), prior, fuse=True)
 
 
+@torch.no_grad()
 def _run(
     large: Tensor,
     small: Tensor,

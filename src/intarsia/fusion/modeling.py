@@ -160,7 +160,8 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
     def _limits(self) -> list[tuple[str, int]]:
         """How many tokens each model reads, by its name; those that do not say are left out."""
         parts = {"large": self.large, "small": self.small}
-        parts |= {name: self.experts[name] if name in self.experts else self.small for name in self.config.experts}
+        # Adapters read what their base reads.
+        parts |= {name: self.small for name in self.config.adapters} | dict(self.experts.items())
         limits = ((name, getattr(part.config, "max_position_embeddings", None)) for name, part in parts.items())
         return [(name, limit) for name, limit in limits if limit]
 
