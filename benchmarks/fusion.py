@@ -24,7 +24,7 @@ from torch import Tensor
 
 from intarsia.data import TextToTextRow, read_rows
 from intarsia.files import read_json, write_json
-from intarsia.finetune import DistillationConfig, ExpertConfig, distill, encode, keep_layers, train_expert
+from intarsia.finetune import DistillationConfig, ExpertConfig, distill, keep_layers, train_expert
 from intarsia.fusion import FusionTrace, SolverConfig, fuse_models, solve_alpha
 from intarsia.models import load_causal_lm
 
@@ -79,10 +79,14 @@ def continued_by(model: Any, tokenizer: Any, prompts: list[str]) -> list[str]:
 
 def chat(tokenizer: Any, prompts: list[str]) -> Any:
     """Prompts as padded tensors."""
+    return tokenizer(rendered(tokenizer, prompts), add_special_tokens=False, padding=True, return_tensors="pt")
+
+
+def rendered(tokenizer: Any, prompts: list[str]) -> list[str]:
+    """Prompts as the model reads them."""
     messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    return tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, return_tensors="pt", padding=True, return_dict=True
-    )
+    texts: list[str] = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return texts
 
 
 def prepare(layers: int, folder: Path) -> tuple[Path, Path]:
@@ -95,9 +99,16 @@ def prepare(layers: int, folder: Path) -> tuple[Path, Path]:
     own = [TextToTextRow(row.prompt, text) for row, text in zip(rows[::2], read_json(written), strict=True)]
     small, expert = folder / f"small-{layers}", folder / f"expert-{layers}"
     if not small.is_dir():
-        texts = [large.tokenizer.decode(row["input_ids"]) for row in encode(large.tokenizer, [*own, *rows[1::2]])]
-        config = DistillationConfig(epochs=3, batch_size=8, learning_rate=1e-3)
-        distill(keep_layers(large.model, LAYERS[layers]), large, texts, config, small)
+        chosen = [*own, *rows[1::2]]
+        config = DistillationConfig(positions="answer", epochs=3, batch_size=8, learning_rate=1e-3)
+        distill(
+            keep_layers(large.model, LAYERS[layers]),
+            large,
+            rendered(large.tokenizer, [row.prompt for row in chosen]),
+            config,
+            small,
+            continuations=[row.target for row in chosen],
+        )
     if not expert.is_dir():
         train_expert(load_causal_lm(small), rows, ExpertConfig(rank=16, alpha=32, epochs=1), expert)
     return small, expert

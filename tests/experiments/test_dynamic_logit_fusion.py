@@ -41,7 +41,7 @@ def config(tiny_llama, tmp_path, monkeypatch):
             "layers": [0, 1, 3],
             "heal": {"batch_size": 8, "learning_rate": 0.005},
             "heal_texts": 24,
-            "align": {"positions": "last", "batch_size": 8, "learning_rate": 0.005},
+            "align": {"positions": "answer", "batch_size": 8, "learning_rate": 0.005},
             "align_texts": 24,
         },
         "tasks": {name: task(name, train=40, dev=4, test=12) for name in ("one", "two")},

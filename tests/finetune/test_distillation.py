@@ -1,12 +1,20 @@
 """A small sibling: layers kept exactly, and taught what the whole model says."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from intarsia.errors import ConfigError, DataError
 from intarsia.files import read_json
-from intarsia.finetune import DistillationConfig, distill, keep_layers
-from intarsia.finetune.distillation import distillation_loss
+from intarsia.finetune import DistillationConfig, DistillationTrainer, distill, keep_layers
+from intarsia.finetune.distillation import (
+    DistillationArguments,
+    _pad_rows,
+    _rows,
+    distillation_loss,
+    with_teacher_states,
+)
 from intarsia.finetune.experts import HISTORY
 from intarsia.models import load_causal_lm
 
@@ -56,12 +64,12 @@ def test_the_loss_is_the_divergence_over_the_tokens_of_the_mask():
     assert distillation_loss(teacher, teacher, mask).abs() < 1e-6
 
 
-@pytest.mark.parametrize("positions", ["all", "last"])
+@pytest.mark.parametrize("positions", ["all", "answer"])
 def test_distilling_brings_the_sibling_closer(tiny_llama, tmp_path, positions):
     large = load_causal_lm(tiny_llama, device="cpu")
     small = keep_layers(large.model, [0, 3])
     inputs = large.tokenizer(TEXTS, return_tensors="pt", padding=True)
-    keep = 1 if positions == "last" else 0
+    keep = 1 if positions == "answer" else 0
 
     def divergence(model):
         with torch.no_grad():
@@ -83,6 +91,36 @@ def test_distilling_brings_the_sibling_closer(tiny_llama, tmp_path, positions):
     assert not list(tmp_path.glob(".small*")), "nothing is left beside the result"
 
 
+def test_continuations_are_learnt_token_by_token_and_the_teacher_runs_once(tiny_llama):
+    large = load_causal_lm(tiny_llama, device="cpu")
+    rows = _rows(large.tokenizer, ["ab", "c"], ["xyz", ""], "answer")
+    end = large.tokenizer.eos_token_id
+    text = large.tokenizer("abxyz", add_special_tokens=False).input_ids
+    assert [row["input_ids"] for row in rows] == [text, large.tokenizer("c").input_ids]
+    assert [row["learnt"] for row in rows] == [4, 1], "x, y, z and the end; the end at once"
+    assert end not in rows[0]["input_ids"]
+    known = with_teacher_states(large.model, rows)
+    logits = large.model(torch.tensor([text])).logits[0, -4:]
+    torch.testing.assert_close(large.model.lm_head(known[0]["teacher_states"]), logits, rtol=1e-4, atol=1e-4)
+
+    student = keep_layers(large.model, [0, 3])
+    arguments = DistillationArguments(output_dir="unused")
+    trainer = DistillationTrainer(large.model, model=student, args=arguments, train_dataset=rows)
+    with_states, without = _pad_rows(known), _pad_rows(rows)
+    assert "teacher_states" in with_states
+    torch.testing.assert_close(
+        trainer.compute_loss(student, with_states), trainer.compute_loss(student, without), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_teacher_with_more_than_a_head_runs_at_each_step(tiny_llama):
+    model = load_causal_lm(tiny_llama, device="cpu").model
+    forward = model.forward
+    model.forward = lambda *args, **kwargs: SimpleNamespace(logits=forward(*args, **kwargs).logits.tanh())
+    rows = [{"input_ids": [5, 6, 7], "learnt": 3}]
+    assert with_teacher_states(model, rows) == rows
+
+
 def test_embeddings_learn_if_told(tiny_llama, tmp_path):
     large = load_causal_lm(tiny_llama, device="cpu")
     small = keep_layers(large.model, [0, 3])
@@ -95,6 +133,10 @@ def test_bad_input(tiny_llama, tmp_path):
     large = load_causal_lm(tiny_llama, device="cpu")
     with pytest.raises(DataError, match="no texts"):
         distill(keep_layers(large.model, [0]), large, [""], DistillationConfig(), tmp_path / "small")
+    with pytest.raises(DataError, match="1 texts, but 2 continuations"):
+        distill(
+            keep_layers(large.model, [0]), large, ["a"], DistillationConfig(), tmp_path / "s", continuations=["b", "c"]
+        )
     for field, value in (("positions", "first"), ("batch_size", 0), ("epochs", 0.0), ("learning_rate", -1.0)):
         with pytest.raises(ConfigError, match=field):
             DistillationConfig(**{field: value})

@@ -11,7 +11,7 @@ import torch
 from intarsia.data import TextToTextRow
 from intarsia.experiments._fusion_recipe import FusionRecipe
 from intarsia.experiments.context import Context
-from intarsia.finetune import ExpertConfig, distill, encode, keep_layers, train_expert
+from intarsia.finetune import ExpertConfig, distill, keep_layers, train_expert
 from intarsia.models import CausalLM, load_causal_lm
 from intarsia.models.lower_states import decoder_layers
 from intarsia.models.prompts import set_instruction
@@ -67,27 +67,27 @@ def _sibling(recipe: FusionRecipe, large: CausalLM, rows: Mapping[str, TaskRows]
     output, healed = context.folder / "small", context.folder / "healed"
     if output.is_dir():
         return output
-    prompts = [
-        large.tokenizer.decode(example["input_ids"])
-        for task in rows.values()
-        for example in encode(large.tokenizer, task.train)
-    ]
-    starts = large.tokenizer.apply_chat_template(
-        [[{"role": "user", "content": row.prompt}] for task in rows.values() for row in task.train],
-        add_generation_prompt=True,
-        tokenize=False,
-    )
-    random.Random(context.seed).shuffle(prompts)
-    random.Random(context.seed).shuffle(starts)
+    generator = random.Random(context.seed)
+    prompts, answers = [], []
+    for task in rows.values():
+        prompts += large.tokenizer.apply_chat_template(
+            [[{"role": "user", "content": row.prompt}] for row in task.train],
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        # Any answers of the task: the small base is to know the large model, not the labels.
+        answers += generator.sample([row.target for row in task.train], len(task.train))
+    order = generator.sample(range(len(prompts)), len(prompts))
+    prompts, answers = [prompts[index] for index in order], [answers[index] for index in order]
     layers = [index for index in recipe.sibling.layers if index < len(decoder_layers(large.model))]
     if not healed.is_dir():
         context.progress("distilling the small base on whole prompts ...")
         heal = replace(recipe.sibling.heal, seed=context.seed)
         distill(keep_layers(large.model, layers), large, prompts[: recipe.sibling.heal_texts], heal, healed)
-    context.progress("distilling the small base where answers begin ...")
+    context.progress("distilling the small base where answers are written ...")
     align = replace(recipe.sibling.align, seed=context.seed)
-    student = load_causal_lm(healed).model
-    return distill(student, large, starts[: recipe.sibling.align_texts], align, output)
+    count = recipe.sibling.align_texts
+    return distill(load_causal_lm(healed).model, large, prompts[:count], align, output, continuations=answers[:count])
 
 
 def _expert(

@@ -19,15 +19,15 @@ class SiblingRecipe:
         layers: Layers it keeps.
         heal: First distillation, on whole training prompts.
         heal_texts: How many of them, over all tasks.
-        align: Second distillation, where the answer begins.
+        align: Second distillation, where answers are written. The answers are other rows', so that no label is told.
         align_texts: On how many training prompts.
     """
 
     layers: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 28, 29)
     heal: DistillationConfig = field(default_factory=DistillationConfig)
-    heal_texts: int = 600
-    align: DistillationConfig = field(default_factory=lambda: DistillationConfig(positions="last", batch_size=24))
-    align_texts: int = 864
+    heal_texts: int = 240
+    align: DistillationConfig = field(default_factory=lambda: DistillationConfig(positions="answer", batch_size=16))
+    align_texts: int = 480
 
 
 @dataclass(frozen=True)

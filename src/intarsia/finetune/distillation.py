@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import torch
 from jaxtyping import Float, Int
@@ -20,7 +20,7 @@ from intarsia.errors import ConfigError, DataError
 from intarsia.files import atomic_folder, write_json
 from intarsia.finetune.experts import HISTORY, TellProgress, keep_only_if_same, last_checkpoint
 from intarsia.models import CausalLM
-from intarsia.models.lower_states import decoder_layers, pad_left
+from intarsia.models.lower_states import batches_by_length, decoder_layers, pad_left
 from intarsia.models.progress_bars import without_progress_bars
 from intarsia.models.scoring import position_ids
 
@@ -30,8 +30,8 @@ class DistillationConfig:
     """How a student learns a teacher's next-token distributions.
 
     Attributes:
-        positions: Where: at `all` tokens of a text, or only at its `last`, which for a prompt is where the answer
-            begins.
+        positions: Where: at `all` tokens of a text, or only where the `answer` is written: after a prompt, and within
+            its continuation if one is given.
         epochs: Passes over the texts.
         batch_size: Texts in one step.
         learning_rate: Peak learning rate of AdamW; linear decay.
@@ -40,7 +40,7 @@ class DistillationConfig:
         seed: Seed of the order of texts.
     """
 
-    positions: Literal["all", "last"] = "all"
+    positions: Literal["all", "answer"] = "all"
     epochs: float = 1.0
     batch_size: int = 12
     learning_rate: float = 5e-4
@@ -49,8 +49,8 @@ class DistillationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.positions not in ("all", "last"):
-            raise ConfigError("positions", self.positions, "'all' or 'last'")
+        if self.positions not in ("all", "answer"):
+            raise ConfigError("positions", self.positions, "'all' or 'answer'")
         if self.batch_size < 1:
             raise ConfigError("batch_size", self.batch_size, "at least 1")
         for name in ("epochs", "learning_rate", "max_grad_norm"):
@@ -62,7 +62,6 @@ class DistillationConfig:
 class DistillationArguments(TrainingArguments):
     """TrainingArguments with the defaults of a short distillation; every argument of transformers is there."""
 
-    positions: str = field(default="all", metadata={"help": "all or last; see DistillationConfig."})
     lr_scheduler_type: str = field(default="linear")
     weight_decay: float = field(default=0.0)
     train_sampling_strategy: str = field(default="group_by_length")
@@ -73,12 +72,15 @@ class DistillationArguments(TrainingArguments):
 class DistillationTrainer(Trainer):
     """Minimises `KL(teacher || student)` in nats per token.
 
+    Batches have `input_ids`, `attention_mask`, `position_ids`, and `learnt`, a mask over the last positions; those are
+    the ones that are compared. With `teacher_states`, the teacher's final states there, the teacher does not run.
+
     Args:
         teacher: The model to follow; not trained.
         **kwargs: As for `transformers.Trainer`.
     """
 
-    def __init__(self, teacher: nn.Module, **kwargs: Any) -> None:
+    def __init__(self, teacher: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.teacher = teacher.eval()
 
@@ -89,13 +91,13 @@ class DistillationTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        keep = 1 if self.args.positions == "last" else 0
-        options = {**inputs, "use_cache": False, "logits_to_keep": keep}
+        options: dict[str, Any] = dict(inputs)
+        learnt, states = options.pop("learnt"), options.pop("teacher_states", None)
+        options |= {"use_cache": False, "logits_to_keep": learnt.shape[1]}
         with torch.no_grad():
-            target = self.teacher(**options).logits
+            target = self.teacher(**options).logits if states is None else self.teacher.get_output_embeddings()(states)
         outputs = model(**options)
-        mask = inputs["attention_mask"][:, -target.shape[1] :]
-        loss = distillation_loss(outputs.logits, target, mask)
+        loss = distillation_loss(outputs.logits, target, learnt)
         return (loss, {"logits": outputs.logits}) if return_outputs else loss
 
 
@@ -153,6 +155,7 @@ def distill(
     config: DistillationConfig,
     output: str | Path,
     *,
+    continuations: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Trains `student` on what the teacher would say after the tokens of `texts`, and saves it as a model folder.
@@ -165,20 +168,19 @@ def distill(
         texts: Unlabelled texts or rendered prompts.
         config: How to train.
         output: Folder of the student, with the tokenizer; written whole or not at all.
+        continuations: What may follow each text. Any answers that could be given will do, they need not be right.
         progress: Called with 1 after every step.
 
     Returns:
         `output`.
 
     Raises:
-        DataError: If there are no texts.
+        DataError: If there are no texts, or not as many continuations.
     """
-    rows = [ids for ids in teacher.tokenizer(list(texts), add_special_tokens=False).input_ids if ids]
-    if not rows:
-        raise DataError("there are no texts to distil on")
+    rows = _rows(teacher.tokenizer, texts, continuations, config.positions)
     output = Path(output)
     work = output.with_name(f".{output.name}.training")
-    keep_only_if_same(work, {"config": asdict(config), "rows": rows})
+    keep_only_if_same(work, {"config": asdict(config), "rows": [row["input_ids"] for row in rows]})
     set_seed(config.seed)
     frozen = [] if config.train_embeddings else list(student.get_input_embeddings().parameters())
     if not config.train_embeddings and student.get_output_embeddings() is not None:
@@ -187,7 +189,6 @@ def distill(
         parameter.requires_grad_(False)
     arguments = DistillationArguments(
         output_dir=str(work),
-        positions=config.positions,
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
@@ -203,8 +204,8 @@ def distill(
         teacher.model,
         model=student,
         args=arguments,
-        train_dataset=[{"input_ids": ids} for ids in rows],
-        data_collator=_pad_texts,
+        train_dataset=with_teacher_states(teacher.model, rows),
+        data_collator=_pad_rows,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -224,6 +225,75 @@ def distill(
     return output
 
 
-def _pad_texts(rows: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
+class Row(TypedDict):
+    """One tokenised text.
+
+    Attributes:
+        input_ids: Its tokens, with all of the continuation's but the last.
+        learnt: At how many of the last positions the student learns.
+        teacher_states: The teacher's final states there, `[learnt, dim]`, if the teacher is to run only once.
+    """
+
+    input_ids: list[int]
+    learnt: int
+    teacher_states: NotRequired[Tensor]
+
+
+def _rows(tokenizer: Any, texts: Sequence[str], continuations: Sequence[str] | None, positions: str) -> list[Row]:
+    if continuations is not None and len(continuations) != len(texts):
+        raise DataError(f"there are {len(texts)} texts, but {len(continuations)} continuations")
+    starts = tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []
+    ends: list[list[int]] = [[] for _ in starts]
+    if continuations is not None:
+        ends = [
+            [*ids, tokenizer.eos_token_id] for ids in tokenizer(list(continuations), add_special_tokens=False).input_ids
+        ]
+    rows = [
+        Row(
+            input_ids=[*start, *end[:-1]], learnt=len(start) + len(end[:-1]) if positions == "all" else max(len(end), 1)
+        )
+        for start, end in zip(starts, ends, strict=True)
+        if start
+    ]
+    if not rows:
+        raise DataError("there are no texts to distil on")
+    return rows
+
+
+@torch.no_grad()
+def with_teacher_states(teacher: Any, rows: Sequence[Row], *, tokens_per_batch: int = 2048) -> list[Row]:
+    """Adds the teacher's final states to rows, so that it runs once however many epochs there are.
+
+    Leaves the rows as they are if the teacher's logits are more than its head applied to these states.
+
+    Args:
+        teacher: The model to follow.
+        rows: Tokenised texts.
+        tokens_per_batch: Tokens run at once.
+    """
+    probe = torch.tensor([rows[0]["input_ids"]], device=teacher.device)
+    head = teacher.get_output_embeddings()
+    if head is None or not torch.allclose(
+        head(teacher.base_model(input_ids=probe).last_hidden_state), teacher(input_ids=probe).logits, atol=1e-4
+    ):
+        return list(rows)
+    found = list(rows)
+    for batch in batches_by_length([len(row["input_ids"]) for row in rows], tokens_per_batch):
+        padded = _pad_rows([rows[index] for index in batch])
+        del padded["learnt"]
+        states = teacher.base_model(
+            **{name: value.to(teacher.device) for name, value in padded.items()}, use_cache=False
+        ).last_hidden_state.cpu()
+        for place, index in enumerate(batch):
+            row = rows[index]
+            found[index] = {**row, "teacher_states": states[place, -row["learnt"] :].clone()}
+    return found
+
+
+def _pad_rows(rows: Sequence[Row]) -> dict[str, Tensor]:
     ids, mask = pad_left([torch.tensor(row["input_ids"]) for row in rows])
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": position_ids(mask)}
+    _, learnt = pad_left([torch.ones(row["learnt"]) for row in rows])
+    batch = {"input_ids": ids, "attention_mask": mask, "position_ids": position_ids(mask), "learnt": learnt}
+    if all("teacher_states" in row for row in rows):
+        batch["teacher_states"], _ = pad_left([row["teacher_states"] for row in rows])
+    return batch
