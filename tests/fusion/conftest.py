@@ -50,6 +50,18 @@ def tuned(model: PreTrainedModel, seed: int, scale: float = 0.08) -> PreTrainedM
     return moved
 
 
+def deepened(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """A model of one layer more that says nearly the same, so that drafts of the smaller one are often right."""
+    kept = ("vocab_size", "sliding_window")
+    settings = {name: getattr(model.config, name) for name in kept if hasattr(model.config, name)}
+    deep = llama(seed, model.config.num_hidden_layers + 1, **settings)
+    deep.load_state_dict(model.state_dict(), strict=False)
+    with torch.no_grad():
+        for linear in (deep.model.layers[-1].self_attn.o_proj, deep.model.layers[-1].mlp.down_proj):
+            linear.weight *= 0.15
+    return deep
+
+
 def save_adapter(base: PreTrainedModel, seed: int, folder: Path, **settings: Any) -> PreTrainedModel:
     """Saves a random adapter of the base; returns the base with it merged in."""
     torch.manual_seed(seed)
@@ -105,10 +117,8 @@ def prompts(lengths: Sequence[int], seed: int = 0) -> dict[str, Tensor]:
 @pytest.fixture(scope="session")
 def models() -> dict[str, PreTrainedModel]:
     """A large model, a small one that has its embedding, and an expert."""
-    large, small = llama(0, 2), llama(1)
-    with torch.no_grad():
-        small.get_input_embeddings().weight.copy_(large.get_input_embeddings().weight)
-    return {"large": large, "small": small, "expert": tuned(small, 2)}
+    small = llama(1)
+    return {"large": deepened(small, 0), "small": small, "expert": tuned(small, 2)}
 
 
 @pytest.fixture(scope="session")
@@ -144,8 +154,8 @@ def bank(models: dict[str, PreTrainedModel], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="session")
 def windowed() -> LogitFusionForCausalLM:
     """Models that look back eight tokens only."""
-    large, small = llama(4, 2, sliding_window=8), llama(5, 1, sliding_window=8)
-    return fuse(large, small, {"a": tuned(small, 6)})
+    small = llama(5, 1, sliding_window=8)
+    return fuse(deepened(small, 4), small, {"a": tuned(small, 6)})
 
 
 @pytest.fixture
@@ -153,6 +163,7 @@ def kit() -> dict[str, Callable[..., Any]]:
     """What makes models and prompts."""
     return {
         "llama": llama,
+        "deepened": deepened,
         "tuned": tuned,
         "save_adapter": save_adapter,
         "fuse": fuse,

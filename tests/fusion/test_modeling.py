@@ -648,6 +648,17 @@ def test_other_inputs_that_cannot_be(two, models, kit):
         two.generate(ids, **GREEDY, cache_implementation="static")
 
 
+def test_models_whose_cache_cannot_be_passed(models, kit):
+    from transformers import MambaConfig, MambaForCausalLM
+
+    settings = MambaConfig(vocab_size=41, hidden_size=16, num_hidden_layers=1, state_size=4)
+    with pytest.raises(ModelError, match=r"the large model \(MambaForCausalLM\) .* past_key_values") as error:
+        kit["fuse"](MambaForCausalLM(settings), models["small"], {"a": models["expert"]})
+    assert error.value.fix
+    with pytest.raises(ModelError, match=r"expert 'a' \(MambaForCausalLM\)"):
+        kit["fuse"](models["large"], models["small"], {"a": MambaForCausalLM(settings)})
+
+
 def test_nan_names_the_model(models, kit):
     broken = copy.deepcopy(models["expert"])
     with torch.no_grad():

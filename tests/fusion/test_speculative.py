@@ -93,6 +93,8 @@ def test_scores_are_those_of_plain_generation(two, kit):
             return_dict_in_generate=True,
             output_scores=True,
             output_logits=True,
+            # Rows that have ended go on unseen, and need not do so alike.
+            eos_token_id=99,
             **settings,
         )
         assert torch.equal(plain.sequences, fast.sequences)
@@ -216,7 +218,8 @@ def exact_distribution(model: Any, prompt: list[int], vocabulary: int, length: i
 )
 def test_sampled_texts_have_the_plain_distribution(kit, experts, settings, processors):
     # Five tokens, so that all 125 texts of three can be listed.
-    large, small = kit["llama"](0, 1, vocab_size=5), kit["llama"](1, 1, vocab_size=5)
+    small = kit["llama"](1, 1, vocab_size=5)
+    large = kit["deepened"](small, 0)
     tuned = {name: kit["tuned"](small, 2 + index, 0.3) for index, name in enumerate("ab"[:experts])}
     model = kit["fuse"](large, small, tuned)
     prompt = [3, 4, 3]
@@ -296,22 +299,40 @@ def test_the_cost_of_a_draft_is_that_of_the_experts(fused, two):
 
 
 def test_a_cache_that_cannot_forget_is_refused_before_anything_is_written(kit, models):
-    from transformers import MambaConfig, MambaForCausalLM
+    from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
 
     torch.manual_seed(0)
-    settings = MambaConfig(
-        vocab_size=41, hidden_size=16, num_hidden_layers=1, state_size=4, bos_token_id=1, eos_token_id=2, pad_token_id=0
+    settings = Qwen3NextConfig(
+        vocab_size=41,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        linear_num_key_heads=1,
+        linear_num_value_heads=1,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        layer_types=["linear_attention", "full_attention"],
+        mlp_only_layers=[0, 1],
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
     )
-    large = MambaForCausalLM(settings).eval()
+    large = Qwen3NextForCausalLM(settings).eval()
     model = kit["fuse"](large, models["small"], {"a": models["expert"]})
-    inputs = {"input_ids": torch.randint(3, 41, (1, 5))}
+    inputs = kit["prompts"]([6])
     streamer = Collector()
     with pytest.raises(ModelError, match=r"cache of large cannot forget tokens") as error:
         model.generate(**inputs, max_new_tokens=8, speculative=True, streamer=streamer)
     assert "speculative=False" in str(error.value.fix)
     assert streamer.pieces == [inputs["input_ids"][0].tolist()]
-    plain = model.generate(**inputs, max_new_tokens=8, do_sample=False)
-    assert torch.equal(plain, model.generate(**inputs, max_new_tokens=8, do_sample=False, use_cache=False))
+    # Without speculation it is a model like any other, with beams too.
+    for beams in (1, 3):
+        plain = model.generate(**inputs, max_new_tokens=8, do_sample=False, num_beams=beams)
+        again = model.generate(**inputs, max_new_tokens=8, do_sample=False, num_beams=beams, use_cache=False)
+        assert torch.equal(plain, again)
 
 
 def test_beams_and_speculation_do_not_go_together(fused, kit):

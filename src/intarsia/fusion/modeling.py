@@ -3,6 +3,7 @@
 Importing this module registers the classes with the Auto classes; `import intarsia` sees to that.
 """
 
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,6 +109,8 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
                 name: AutoModelForCausalLM.from_config(config.expert_config(name)) for name in config.expert_configs
             }
         self.experts = nn.ModuleDict({name: experts[name] for name in config.experts if name in experts})
+        for name, part in {"large": self.large, "small": self.small, **dict(self.experts.items())}.items():
+            _check_arguments(_title(name), part)
         # One object each, so that changes of either are saved.
         config.large_config, config.small_config = self.large.config, self.small.config
         self._tied_weights_keys = dict(config.shared)
@@ -351,9 +354,8 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
             length = more + (new if context is None else context["input_ids"].shape[1])
             length += 0 if cache is None else cache.length(name)
             if length > limit:
-                title = f"the {name} model" if name in ("large", "small") else f"expert {name!r}"
                 raise InputError(
-                    f"the text has {length} tokens, but {title} reads at most {limit}", fix="shorten the prompt"
+                    f"the text has {length} tokens, but {_title(name)} reads at most {limit}", fix="shorten the prompt"
                 )
 
     # Generating
@@ -572,6 +574,21 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
         for part in (self.small, *self.experts.values()):
             part.tie_weights()
         return self
+
+
+def _title(name: str) -> str:
+    return f"the {name} model" if name in ("large", "small") else f"expert {name!r}"
+
+
+def _check_arguments(title: str, model: nn.Module) -> None:
+    # Others would swallow these in their **kwargs, and read each token as if it were the first.
+    accepted = inspect.signature(model.forward).parameters
+    for argument in ("past_key_values", "logits_to_keep"):
+        if argument not in accepted:
+            raise ModelError(
+                f"{title} ({type(model).__name__}) cannot be fused: it knows no {argument}",
+                fix="choose an attention model",
+            )
 
 
 def _join_contexts(contexts: list[Mapping[str, Tensor | None]]) -> tuple[Tensor, Tensor]:
