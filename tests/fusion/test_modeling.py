@@ -600,6 +600,16 @@ def test_a_trace_as_lines_of_json(two, kit, tmp_path):
 # Bad input
 
 
+@pytest.mark.parametrize("speculative", [False, True])
+def test_generation_ends_where_a_model_reads_no_more(kit, speculative):
+    model = kit["fuse"](kit["llama"](0, 2), kit["llama"](1, 1), {"a": kit["llama"](2, 1, max_position_embeddings=10)})
+    prompt = kit["prompts"]([6])
+    options = {"do_sample": False, "eos_token_id": 99, "speculative": speculative}
+    out = model.generate(**prompt, max_new_tokens=20, **options)
+    assert out.shape[1] == 11
+    assert torch.equal(out[:, :9], model.generate(**prompt, max_new_tokens=3, **options))
+
+
 def test_prompts_longer_than_a_model_reads(kit):
     large, small = kit["llama"](0, 2), kit["llama"](1, 1, max_position_embeddings=12)
     expert = kit["llama"](2, 1, max_position_embeddings=10)
@@ -614,8 +624,9 @@ def test_prompts_longer_than_a_model_reads(kit):
     short, long = kit["prompts"]([4]), kit["prompts"]([11], seed=1)
     with pytest.raises(InputError, match=r"has 11 tokens, but expert 'a'"):
         model.generate(**short, max_new_tokens=2, contexts={"a": long})
-    with pytest.raises(InputError, match=r"has 13 tokens, but the small model"):
-        model.generate(**short, max_new_tokens=6, do_sample=False, contexts={"small": long}, eos_token_id=99)
+    # The small model has room for one token more, and the last one written need not be read.
+    ended = model.generate(**short, max_new_tokens=6, do_sample=False, contexts={"small": long}, eos_token_id=99)
+    assert ended.shape[1] == 4 + 2
     assert model.generate(**short, max_new_tokens=2, do_sample=False, contexts={"small": long}).shape[1] <= 6
     with pytest.raises(InputError, match=r"has 11 tokens, but expert 'a'"):
         model.score(short["input_ids"], long["input_ids"][:, :7])

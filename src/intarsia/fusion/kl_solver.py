@@ -25,7 +25,8 @@ _SOLVERS: dict[str, Callable[[Shifts, Goal, SolverConfig], Solution]] = {
 _BLOCK_CPU = 2**19
 _BLOCK_ACCELERATOR = 2**25
 
-# Two experts that miss by the same up to rounding are equals, and the first is taken.
+# Experts whose misses differ by less than this share of the goal's square are equals, and the first is taken: rounding
+# must not choose.
 _TIE = 1e-6
 
 
@@ -165,7 +166,7 @@ def _solve_block(
         target = choose_target(shifts, config.target)
         solution = solve(shifts, Goal(*target[:2]), config)
         if config.solver != "joint":
-            solution = _keep_best_expert(solution)
+            solution = _keep_best_expert(solution, Goal(*target[:2]))
     return _result(shifts, solution, config, prior), _total_shift(shifts.family, solution.alpha)
 
 
@@ -189,10 +190,10 @@ def _static(shifts: Shifts, config: SolverConfig) -> Solution:
     return Solution(alpha, forward, backward, torch.zeros_like(alpha))
 
 
-def _keep_best_expert(solution: Solution) -> Solution:
-    least = solution.miss.amin(-1, keepdim=True)
+def _keep_best_expert(solution: Solution, goal: Goal) -> Solution:
+    least = solution.miss.amin(-1, keepdim=True) + _TIE * (goal.forward**2 + goal.backward**2)
     # argmax of booleans is the first that is true.
-    chosen = (solution.miss <= least * (1 + _TIE)).to(torch.int8).argmax(-1, keepdim=True)
+    chosen = (solution.miss <= least).to(torch.int8).argmax(-1, keepdim=True)
     active = torch.zeros_like(solution.alpha).scatter(-1, chosen, 1.0)
     forward, backward = solution.forward.gather(-1, chosen), solution.backward.gather(-1, chosen)
     expand = solution.alpha

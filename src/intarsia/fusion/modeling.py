@@ -18,6 +18,7 @@ from transformers import (
     GenerationConfig,
     GenerationMixin,
     PreTrainedModel,
+    StoppingCriteriaList,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
@@ -29,6 +30,7 @@ from intarsia.fusion.config import SolverConfig
 from intarsia.fusion.fusion_config import LogitFusionConfig
 from intarsia.fusion.kl_solver import FusedLogits, fuse_logits
 from intarsia.fusion.speculative import speculate
+from intarsia.fusion.stopping import EndOfContext
 from intarsia.fusion.trace import FusionTrace, last_position
 
 # Prompts of members that differ from the large model's: `input_ids` and, if rows are padded, `attention_mask`.
@@ -378,7 +380,8 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
             speculative: Whether an expert drafts tokens that the other models then check together. The same tokens
                 when greedy, the same distribution when sampling; fastest for single rows.
             trace: Collects alpha, divergences and flags of every token; not with beams.
-            **kwargs: As for any model; also `prior` and `contexts`, see `forward`.
+            **kwargs: As for any model; also `prior` and `contexts`, see `forward`. Generation ends where a model can
+                read no more.
 
         Raises:
             InputError: If speculation or a trace is asked for together with beams.
@@ -398,6 +401,11 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
             trace.experts = list(self.config.experts)
         if speculative:
             kwargs["speculative"] = True
+        pads = bool(kwargs.get("stopping_criteria") or kwargs.get("stop_strings"))
+        if prompt is not None and (end_of_context := self._end_of_context(prompt.shape[1], kwargs.get("contexts"))):
+            kwargs["stopping_criteria"] = StoppingCriteriaList(
+                [*(kwargs.get("stopping_criteria") or ()), end_of_context]
+            )
         out = super().generate(inputs, generation_config, trace=trace, **kwargs)
         if trace is not None and prompt is not None:
             sequences = out if isinstance(out, Tensor) else out.sequences
@@ -405,9 +413,14 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
             end = self.generation_config.eos_token_id if end is None else end
             # Rows that another criterion ended are filled up with this.
             pad = kwargs.get("pad_token_id", settings.pad_token_id)
-            pad = pad if kwargs.get("stopping_criteria") or kwargs.get("stop_strings") else None
-            trace.finish(_written(sequences[:, prompt.shape[1] :], end, pad))
+            trace.finish(_written(sequences[:, prompt.shape[1] :], end, pad if pads else None))
         return out
+
+    def _end_of_context(self, prompt: int, contexts: Contexts | None) -> EndOfContext | None:
+        """How long a sequence may become until a model can read no more; the last token need not be read."""
+        lengths = {name: context["input_ids"].shape[1] for name, context in (contexts or {}).items()}
+        room = min((limit - lengths.get(name, prompt) for name, limit in self._limits()), default=None)
+        return None if room is None else EndOfContext(prompt + max(room, 0) + 1)
 
     def _validate_model_kwargs(self, model_kwargs: dict[str, Any]) -> None:
         # Read by `_sample`, not by `forward`.

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers.generation import GenerateDecoderOnlyOutput
 
 from intarsia.fusion.kl_solver import AlphaResult
+from intarsia.fusion.stopping import EndOfContext
 
 if TYPE_CHECKING:
     from intarsia.fusion.cache import FusedCache
@@ -119,7 +120,8 @@ def speculate(
     active = out.alpha[:, -1].argmax(-1)
     ids = emit(input_ids, _choose(processed, sample), processed, logits)
     length = DraftLength(model.config.draft_tokens, draft_cost(model))
-    limit = stopping_criteria.max_length or generation_config.max_length
+    limits = [criterion.length for criterion in stopping_criteria if isinstance(criterion, EndOfContext)]
+    limit = min([stopping_criteria.max_length or generation_config.max_length, *limits])
     while bool(unfinished.any()) and ids.shape[1] < limit:
         count = min(length.best(), limit - ids.shape[1] - 1)
         mask = _grown(mask, ids.shape[1])
