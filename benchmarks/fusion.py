@@ -10,9 +10,6 @@ trained on authors' continuations. Made once, kept in `--models` (minutes for ea
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import median_ratio
 from torch import Tensor
 
 from intarsia.data import TextToTextRow, read_rows
@@ -32,23 +30,6 @@ LARGE = "asset:smollm2-135m-instruct"
 LAYERS = {4: [0, 1, 2, 29], 6: [0, 1, 2, 3, 28, 29], 8: [0, 1, 2, 3, 4, 5, 28, 29]}
 ROWS, HELD_OUT, NEW_TOKENS, BATCH = 360, 16, 48, 8
 QUESTION = "\nContinue this report."
-
-
-def median_ratio(ours: Callable[[], Any], peer: Callable[[], Any], rounds: int) -> tuple[float, float, float]:
-    """Returns the medians of both times in seconds and of `ours / peer`, after one run of each to warm up."""
-    ours(), peer()
-    pairs = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        ours()
-        middle = time.perf_counter()
-        peer()
-        pairs.append((middle - start, time.perf_counter() - middle))
-    return (
-        statistics.median(a for a, _ in pairs),
-        statistics.median(b for _, b in pairs),
-        statistics.median(a / b for a, b in pairs),
-    )
 
 
 # The models

@@ -9,10 +9,7 @@ layers of the top 10 and of all 30 decoder layers; the prompts are 24 texts of f
 
 import argparse
 import json
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.table import Table
+from timing import median_ratio
 from torch import Tensor
 from torch.func import functional_call
 
@@ -39,23 +37,6 @@ TEXTS = (
     "Plan a day in a town with {} museums for two people who like to walk, eat early and be back by nine.",
 )
 RANK, LORA_RANK, NEW_TOKENS = 8, 16, 64
-
-
-def median_ratio(ours: Callable[[], Any], peer: Callable[[], Any], rounds: int) -> tuple[float, float, float]:
-    """Returns the medians of both times in seconds and of `ours / peer`, after one run of each to warm up."""
-    ours(), peer()
-    pairs = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        ours()
-        middle = time.perf_counter()
-        peer()
-        pairs.append((middle - start, time.perf_counter() - middle))
-    return (
-        statistics.median(a for a, _ in pairs),
-        statistics.median(b for _, b in pairs),
-        statistics.median(a / b for a, b in pairs),
-    )
 
 
 def build_twin(layers: list[int], folder: Path) -> Any:
