@@ -3,8 +3,7 @@
 Names are imported when they are first used, so that the solver, which needs only torch, does not wait for transformers.
 """
 
-from importlib import import_module
-from typing import Any
+from intarsia._lazy import lazy_names
 
 _HOMES = {
     "AlphaResult": "kl_solver",
@@ -24,12 +23,4 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'intarsia.fusion' has no attribute {name!r}")
-    return getattr(import_module(f"intarsia.fusion.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

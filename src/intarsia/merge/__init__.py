@@ -4,8 +4,7 @@ Names are imported when they are first used, so that a static merge, which needs
 wait for (or hold in memory) the modelling code.
 """
 
-from importlib import import_module
-from typing import Any
+from intarsia._lazy import lazy_names
 
 _HOMES = {
     "Checkpoint": "checkpoints",
@@ -41,12 +40,4 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'intarsia.merge' has no attribute {name!r}")
-    return getattr(import_module(f"intarsia.merge.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
