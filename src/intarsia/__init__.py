@@ -12,7 +12,19 @@ from intarsia import _auto_classes
 
 __version__ = "0.1.0"
 
-_ROOMS = ("data", "engine", "experiments", "finetune", "fusion", "merge", "metrics", "models", "pipeline", "serving")
+_ROOMS = (
+    "audit",
+    "data",
+    "engine",
+    "experiments",
+    "finetune",
+    "fusion",
+    "merge",
+    "metrics",
+    "models",
+    "pipeline",
+    "serving",
+)
 
 __all__ = ["__version__", *_ROOMS]
 

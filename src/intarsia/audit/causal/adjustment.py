@@ -1,7 +1,7 @@
 """Which sets of factors may be adjusted for: the adjustment criterion for sets, and Pearl's backdoor criterion.
 
-Shpitser, VanderWeele and Robins (2010) and Perkovic et al. (2018): a set Z is valid for the effect of C on E if and only if
-(i) no member is forbidden, that is, a descendant of a node (outside C) on a proper causal path from C to E, and
+Shpitser, VanderWeele and Robins (2010) and Perkovic et al. (2018): a set Z is valid for the effect of C on E if and
+only if (i) no member is forbidden, that is, a descendant of a node (outside C) on a proper causal path from C to E, and
 (ii) Z d-separates C from E in the proper backdoor graph, which lacks the first edge of every proper causal path.
 A causal path is proper if it leaves C only once. Valid means that summing P(E | C, Z) P(Z) over Z gives P(E | do(C)).
 """
@@ -78,7 +78,10 @@ class Adjustment:
         )
 
     def is_backdoor_set(self, chosen: int) -> bool:
-        """Returns whether `chosen` meets Pearl's stricter rule: no descendant of a treatment, backdoor paths blocked."""
+        """Returns whether `chosen` meets Pearl's rule: no descendant of a treatment, backdoor paths blocked.
+
+        It is sufficient but not necessary: a descendant that is on no causal path may do no harm.
+        """
         below = union(self.graph.descendants, self.treatments)
         if chosen & (below | self.outcomes):
             return False
@@ -89,8 +92,8 @@ class Adjustment:
         """Returns why a set is not valid, or None if it is.
 
         Returns:
-            `"forbidden_node"`; `"open_backdoor_path"` if a path without any collider is open; `"opened_collider"` if only
-            paths are that adjusting for a collider, or for a descendant of one, has opened.
+            `"forbidden_node"`; `"open_backdoor_path"` if a path without any collider is open; `"opened_collider"` if
+            only paths are that adjusting for a collider, or for a descendant of one, has opened.
         """
         if chosen & self.forbidden:
             return "forbidden_node"
@@ -116,7 +119,8 @@ class Adjustment:
         candidates = tuple(bits(self.graph.nodes & ~self.forbidden))
         if len(candidates) > MAX_CANDIDATES:
             raise InputError(
-                f"{len(candidates)} factors may be adjusted for, and the subsets of at most {MAX_CANDIDATES} are listed",
+                f"{len(candidates)} factors may be adjusted for, and the subsets of at most {MAX_CANDIDATES} are "
+                "listed",
                 fix="ask for questions without minimal sets",
             )
         column = separating_sets(self.proper_backdoor_parents, self.treatments, self.outcomes, candidates)

@@ -1,7 +1,7 @@
 """Sets of small whole numbers as bits of an integer, and truth tables as bits of a long one.
 
-Node v of a graph is bit v, so unions, intersections and differences of node sets are `|`, `&` and `& ~`. A *column* is a
-function of k switches: its bit i is the value where switch j is bit j of i. One operation on columns works on all 2^k
+Node v of a graph is bit v, so unions, intersections and differences of node sets are `|`, `&` and `& ~`. A *column* is
+a function of k switches: its bit i is the value where switch j is bit j of i. One operation on columns works on all 2^k
 cases at once; that is how all adjustment sets and all worlds of a causal model are judged in one pass.
 """
 

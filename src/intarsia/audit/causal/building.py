@@ -22,7 +22,7 @@ from intarsia.audit.causal.problems import (
 from intarsia.audit.causal.prompts import PromptConfig, render_prompt
 from intarsia.audit.causal.questions import Complexity, Question, complexity
 from intarsia.audit.causal.streams import Stream
-from intarsia.errors import IntarsiaError
+from intarsia.errors import InputError, IntarsiaError
 
 OWN_NAMES = "own"
 """The name style of a user's graph that keeps its names."""
@@ -65,7 +65,7 @@ class Subject:
         return complexity(self.graph, self.effect, minimal_sets=True)
 
 
-def questions(
+def generate_questions(
     config: BenchmarkConfig, *, words: Words | None = None, subjects: Sequence[Subject] | None = None
 ) -> Iterator[Question]:
     """Yields the questions of a data set: graph by graph, task by task, name style by name style.
@@ -81,6 +81,7 @@ def questions(
     """
     if subjects is None:
         for shape in config.shapes():
+            _check_what_ifs(config, shape)
             for index in range(config.graphs):
                 yield from _of_drawn_graph(config, shape, index, words)
     else:
@@ -96,6 +97,18 @@ def _of_drawn_graph(config: BenchmarkConfig, shape: GraphConfig, index: int, wor
         if not subject.query:
             subject = draw_subject(config, shape, index, needs_query=True)
         yield from _in_words(subject, _state_problems(subject, config), config, words)
+
+
+def _check_what_ifs(config: BenchmarkConfig, shape: GraphConfig) -> None:
+    # The last tier may be asked about as a whole, so its nodes are not counted on.
+    most = shape.size - shape.tiers[-1]
+    if "CI" in config.tasks and max(config.what_ifs) > most and not config.clip:
+        raise InputError(
+            f"{max(config.what_ifs)} what-ifs are asked for, but of the {shape.size} events of a graph only {most} can "
+            "be changed for certain",
+            where="what_ifs",
+            fix="ask for fewer, or let questions be clipped",
+        )
 
 
 def draw_subject(config: BenchmarkConfig, shape: GraphConfig, index: int, *, needs_query: bool = False) -> Subject:
@@ -162,7 +175,7 @@ def _in_words(
         for style, names in all_names.items():
             labels = names.events if problem.task in ("FI", "CI") else names.factors
             for prompt_style in config.prompts:
-                # All name styles and prompt styles share the order of sentences, so that pairs differ in one thing only.
+                # Shared by all name styles and prompt styles, so that pairs differ in one thing only.
                 order = Stream(config.seed, "order", subject.id, name) if config.shuffle_sentences else None
                 prompt = PromptConfig(prompt_style, config.closed_world_hint)
                 yield Question(

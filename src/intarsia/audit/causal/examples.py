@@ -49,13 +49,13 @@ def _causal_paths() -> tuple[WorkedExample, WorkedExample]:
     return (
         _example(
             path_problem(two_ways, 1 << _TAVO, 1 << _BONDA),
-            "tavo acts on milu and on resk. milu acts on bonda, and that is one path. resk acts on bonda too, and that is "
-            "another. Nothing else follows from tavo.",
+            "tavo acts on milu and on resk. milu acts on bonda, and that is one path. resk acts on bonda too, and that "
+            "is another. Nothing else follows from tavo.",
         ),
         _example(
             path_problem(only_common_cause, 1 << _MILU, 1 << _RESK),
-            "milu acts on bonda only, and bonda acts on nothing. tavo acts on resk, but milu does not act on tavo. So no "
-            "path along the relations leads from milu to resk.",
+            "milu acts on bonda only, and bonda acts on nothing. tavo acts on resk, but milu does not act on tavo. So "
+            "no path along the relations leads from milu to resk.",
         ),
     )
 
@@ -66,13 +66,13 @@ def _backdoor_adjustment() -> tuple[WorkedExample, WorkedExample]:
     return (
         _example(
             adjustment_problem(Adjustment(confounder, 1 << _MILU, 1 << _RESK)),
-            "The backdoor path milu <- tavo -> resk goes through the common cause tavo. No other path begins with a relation "
-            "into milu. tavo is no effect of milu, so adjusting for it blocks the path.",
+            "The backdoor path milu <- tavo -> resk goes through the common cause tavo. No other path begins with a "
+            "relation into milu. tavo is no effect of milu, so adjusting for it blocks the path.",
         ),
         _example(
             adjustment_problem(Adjustment(collider, 1 << _RESK, 1 << _FENIG)),
-            "The only backdoor path is resk <- tavo -> bonda <- milu -> fenig. Two relations meet in bonda, so the path is "
-            "blocked as it is; adjusting for bonda would open it. Nothing needs to be adjusted for.",
+            "The only backdoor path is resk <- tavo -> bonda <- milu -> fenig. Two relations meet in bonda, so the "
+            "path is blocked as it is; adjusting for bonda would open it. Nothing needs to be adjusted for.",
         ),
     )
 
@@ -87,8 +87,8 @@ def _factual() -> tuple[WorkedExample, WorkedExample]:
         ),
         _example(
             _states(either, {_TAVO: True, _MILU: True}, {}, _BONDA),
-            "tavo happened, so the first condition of resk fails; milu happened, so its second condition holds, and resk "
-            "happens. tavo and resk both happen, so the condition of bonda holds.",
+            "tavo happened, so the first condition of resk fails; milu happened, so its second condition holds, and "
+            "resk happens. tavo and resk both happen, so the condition of bonda holds.",
         ),
     )
 
@@ -99,13 +99,13 @@ def _counterfactual() -> tuple[WorkedExample, WorkedExample]:
     return (
         _example(
             _states(chain, {_TAVO: True}, {_TAVO: False}, _RESK),
-            "If tavo had not happened, the only condition of milu would fail, and milu would not happen. resk happens if milu "
-            "does not happen.",
+            "If tavo had not happened, the only condition of milu would fail, and milu would not happen. resk happens "
+            "if milu does not happen.",
         ),
         _example(
             _states(either, {_TAVO: True, _MILU: True}, {_RESK: False}, _BONDA),
-            "resk is supposed not to have happened, whatever tavo did. milu happened, so the first condition of bonda fails; "
-            "its second needs resk and fails too.",
+            "resk is supposed not to have happened, whatever tavo did. milu happened, so the first condition of bonda "
+            "fails; its second needs resk and fails too.",
         ),
     )
 
@@ -116,12 +116,13 @@ def _partial_factual() -> tuple[WorkedExample, WorkedExample]:
     return (
         _example(
             _states(both, {_TAVO: True}, {}, _RESK, "partial"),
-            "resk needs tavo and milu. tavo happened, but milu may have happened or not, and nothing observed tells which.",
+            "resk needs tavo and milu. tavo happened, but milu may have happened or not, and nothing observed tells "
+            "which.",
         ),
         _example(
             _states(tell_tale, {_MILU: True}, {}, _RESK, "partial"),
-            "milu happened, and its only condition is tavo, so tavo must have happened. resk happens only if tavo does not "
-            "happen.",
+            "milu happened, and its only condition is tavo, so tavo must have happened. resk happens only if tavo does "
+            "not happen.",
         ),
     )
 
@@ -132,8 +133,8 @@ def _partial_counterfactual() -> tuple[WorkedExample, WorkedExample]:
     return (
         _example(
             _states(tell_tale, {_MILU: True}, {_MILU: False}, _RESK, "partial"),
-            "milu happened in fact, and its only condition is tavo, so tavo happened. Supposing milu away does not change tavo. "
-            "Then tavo happens and milu does not, which is the condition of resk.",
+            "milu happened in fact, and its only condition is tavo, so tavo happened. Supposing milu away does not "
+            "change tavo. Then tavo happens and milu does not, which is the condition of resk.",
         ),
         _example(
             _states(open_cause, {_TAVO: True}, {_RESK: False}, _BONDA, "partial"),

@@ -144,7 +144,7 @@ def _state(true_worlds: int, worlds: int) -> str:
 
 
 def derivation_steps(model: BooleanModel, query: Sequence[int], assigned: Mapping[int, int] | None = None) -> int:
-    """Returns how many events must be evaluated: ancestors of the query, itself included, with terms and not assigned."""
+    """Returns how many events must be evaluated: those with terms, not assigned, that the query names or needs."""
     do = assigned or {}
     todo = seen = mask_of(query)
     steps = 0

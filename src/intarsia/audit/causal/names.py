@@ -1,7 +1,8 @@
 """Names for the nodes of a graph: invented words, alone or with a real noun of a science.
 
-A factor has a name (CP and BA), and an event one of its own (FI and CI): of "xqzpwaab acid" the event is the "generation of
-xqzpwaab acid" or its "elimination". Names of a graph differ even in case-insensitive reading, and none is part of another.
+A factor has a name (CP and BA), and an event one of its own (FI and CI): of "xqzpwaab acid" the event is the
+"generation of xqzpwaab acid" or its "elimination". Names of a graph differ even in case-insensitive reading, and none
+is part of another.
 """
 
 import json
@@ -133,8 +134,8 @@ def draw_names(style: str, count: int, stream: Stream, words: Words | None = Non
     """Draws names for `count` nodes.
 
     Args:
-        style: `"specific"` (five random letters and a code of the node's number, as published), `"pseudo"` (pronounceable),
-            `"letters"` (A, B, C in random order), or a word list's.
+        style: `"specific"` (five random letters and a code of the node's number, as published), `"pseudo"`
+            (pronounceable), `"letters"` (A, B, C in random order), or a word list's.
         count: Number of nodes.
         stream: Where the random numbers come from.
         words: Word lists of yours; they come before the package's.

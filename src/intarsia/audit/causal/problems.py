@@ -1,6 +1,7 @@
 """A problem: a task on a graph with its answer key, before it has any words.
 
-The key of an adjustment problem is the graph itself, because there are many right answers; it is judged by the criterion.
+The key of an adjustment problem is the graph itself, because there are many right answers; it is judged by the
+criterion.
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,8 @@ NOW_YOURS = "Now the question to answer:"
 _EXAMPLES = {"zero_shot": 0, "one_shot": 1, "two_shot": 2, "zero_cot": 0, "one_cot": 1, "two_cot": 2, "mis_hint": 0}
 _THINK = "Think step by step before you answer."
 _HINTS = {
-    "CP": "Check carefully that every step of every path follows the direction of a relation, and that no path is missing.",
+    "CP": "Check carefully that every step of every path follows the direction of a relation, and that no path is "
+    "missing.",
     "BA": "Check carefully that the factors you give block every backdoor path and are not effects of the causes.",
     "FI": "Check carefully every event between what was observed and what is asked for, one after the other.",
     "CI": "Check carefully what the supposition changes, and that causes of what is supposed do not matter any more.",
@@ -25,7 +26,8 @@ _HINTS = {
 _FORMATS = {
     "CP": "Write every path on a line of its own, in the form `ANSWER: first factor -> next factor -> last factor`. "
     "If there is no path, write `ANSWER: none`.",
-    "BA": "End with one line `ANSWER:` and the factors, separated by commas, or with `ANSWER: none` if no factor is needed.",
+    "BA": "End with one line `ANSWER:` and the factors, separated by commas, or with `ANSWER: none` if no factor is "
+    "needed.",
     "full": "End with one line for every event asked about, in the form `ANSWER: event: happens` or "
     "`ANSWER: event: does not happen`.",
     "partial": "End with one line for every event asked about, in the form `ANSWER: event: happens`, "
@@ -129,7 +131,8 @@ def _asked(problem: Problem, names: Names) -> str:
         case PathKey(treatments, outcomes):
             return (
                 f"We want to know the effect of {_factors(treatments, names)} on {_factors(outcomes, names)}. "
-                "List all causal paths from each cause to each effect, that is, all paths along the direction of the relations."
+                "List all causal paths from each cause to each effect, that is, all paths along the direction of the "
+                "relations."
             )
         case AdjustmentKey(treatments, outcomes):
             return (

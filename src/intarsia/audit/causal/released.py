@@ -1,9 +1,9 @@
 """The scoring rule for adjustment sets in the paper's published code, kept for comparison only: it is wrong.
 
-It lists every undirected path between a treatment and an outcome and wants each that is not directed to be blocked. But it
-asks whether the *position* of a node on the path is in the answer, where it should ask for the node at that position. It
-also takes paths that do not begin with an edge into a treatment for backdoor paths, overlooks descendants of colliders
-and forbidden factors, and reads an answer with one unknown name as the empty set.
+It lists every undirected path between a treatment and an outcome and wants each that is not directed to be blocked. But
+it asks whether the *position* of a node on the path is in the answer, where it should ask for the node at that
+position. It also takes paths that do not begin with an edge into a treatment for backdoor paths, overlooks descendants
+of colliders and forbidden factors, and reads an answer with one unknown name as the empty set.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def released_accepts(graph: CausalGraph, treatments: int, outcomes: int, chosen:
 
 
 def noncausal_paths(graph: CausalGraph, treatments: int, outcomes: int) -> Iterator[Path]:
-    """Yields every undirected simple path between a treatment and an outcome that is not directed towards the latter."""
+    """Yields the undirected simple paths between treatments and outcomes that are not directed towards the outcome."""
     for treatment in bits(treatments):
         for outcome in bits(outcomes):
             for path in _undirected_paths(graph, treatment, outcome):

@@ -1,8 +1,8 @@
 """An exact solver that reads a prompt as a model does, and nothing else.
 
-It shares no code with the answer keys: it reads the sentences, follows the relations by name, adjusts for the causes of the
-causes, and tries all worlds one by one. So a full score of it says that the prompts tell everything needed, that the keys
-are right, and that the parsers read what the prompts ask for.
+It shares no code with the answer keys: it reads the sentences, follows the relations by name, adjusts for the causes of
+the causes, and tries all worlds one by one. So a full score of it says that the prompts tell everything needed, that
+the keys are right, and that the parsers read what the prompts ask for.
 """
 
 import re

@@ -24,8 +24,8 @@ def read_graphs(path: str | Path) -> list[Subject]:
     are no causes) and `field` (what the study is said to be of).
 
     Raises:
-        DataError: If the file is not of this form, a graph has a cycle, an edge twice or an unknown node, treatments and
-            outcomes overlap, or two graphs have one id.
+        DataError: If the file is not of this form, a graph has a cycle, an edge twice or an unknown node, treatments
+            and outcomes overlap, or two graphs have one id.
     """
     subjects: list[Subject] = []
     for line, content in _contents(Path(path)):
