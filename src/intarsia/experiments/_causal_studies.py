@@ -107,7 +107,7 @@ def scorer_study(recipe: ScorerRecipe, seed: int) -> list[dict[str, Any]]:
 class NoisyAnswers(NamedTuple):
     """How often a responder with mistakes is right.
 
-    Args:
+    Attributes:
         accuracy: Share of right answers of every question, (questions,).
         steps: Derivation steps, (questions,).
         what_ifs: Numbers of what-ifs, (questions,).

@@ -47,7 +47,11 @@ _PAPER_PGR = {PROXY: 81.2, DYNAMIC: 90.5, SEVERAL: 19.2}
             "fused with one expert, each task scores at least as well as large model and expert",
             "Table 1",
         ),
-        Claim("above-proxy", "dynamic alpha scores above proxy tuning (alpha = 1) on average", "Table 1"),
+        Claim(
+            "above-proxy",
+            "dynamic alpha scores above proxy tuning (alpha = 1) on average (paired interval above 0)",
+            "Table 1",
+        ),
         Claim("above-fixed", "dynamic alpha scores above every fixed alpha on every task", "ablation figure"),
         Claim(
             "near-best-fixed",
@@ -248,6 +252,19 @@ def _averages(seen: Mapping[str, Any], system: str, seed: int) -> list[tuple[flo
     return [(float(point[0]), *percentile_interval(draw, 0.95)) for draw, point in zip(*estimates, strict=True)]
 
 
+def _gain(seen: Mapping[str, Any], system: str, other: str) -> tuple[float, float, float]:
+    """Difference of two systems' average scores, on the same rows, with its interval."""
+    from intarsia.metrics.intervals import percentile_interval, resampled_means
+
+    generator = np.random.default_rng(0)
+    differences = [
+        100 * (np.array(task["systems"][system]["exact"]) - np.array(task["systems"][other]["exact"]))
+        for task in seen.values()
+    ]
+    draws = np.mean([resampled_means([values], 2000, generator)[0] for values in differences], 0)
+    return float(np.mean([values.mean() for values in differences])), *percentile_interval(draws, 0.95)
+
+
 # Verdicts
 
 
@@ -268,6 +285,7 @@ def _verdicts(
         system: 100 * average[system] / average[DYNAMIC]
         for system in (SEVERAL, SEVERAL_MAX, SEVERAL_PRIOR, SEVERAL_STATIC, SEVERAL_MEAN)
     }
+    gain = _gain(seen, DYNAMIC, PROXY)
     excess = max(task["newton_excess"] for task in seen.values())
     verdicts: dict[str, tuple[bool | None, str]] = {
         "aligned": (max(kl.values()) < 1, "; ".join(f"{name} {value:.2f}" for name, value in kl.items())),
@@ -276,8 +294,8 @@ def _verdicts(
             "; ".join(f"{name} {100 * fused:.1f} against {100 * other:.1f}" for name, (fused, other) in both.items()),
         ),
         "above-proxy": (
-            average[DYNAMIC] > average[PROXY],
-            f"{average[DYNAMIC]:.1f} against {average[PROXY]:.1f}",
+            gain[1] > 0,
+            f"{average[DYNAMIC]:.1f} against {average[PROXY]:.1f}: {gain[0]:+.1f} [{gain[1]:.1f}, {gain[2]:.1f}]",
         ),
         "above-fixed": (
             all(above.values()),
