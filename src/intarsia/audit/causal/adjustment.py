@@ -68,8 +68,21 @@ class Adjustment:
 
     @cached_property
     def treatment_parents(self) -> int:
-        """The parents of the treatments that are no treatments: always a valid set."""
+        """The parents of the treatments that are no treatments.
+
+        They are a valid set if no outcome is among them and no treatment is an ancestor of another, as in one tier.
+        """
         return union(self.graph.parents, self.treatments) & ~self.treatments
+
+    @cached_property
+    def canonical_set(self) -> int:
+        """Ancestors of treatments and outcomes that are not forbidden: valid if any set is (Perkovic et al. 2018)."""
+        return union(self.graph.ancestors, self.treatments | self.outcomes) & ~self.forbidden
+
+    @property
+    def right_set(self) -> int | None:
+        """A valid set: the parents of the treatments if they are one; None if there is no valid set at all."""
+        return next((chosen for chosen in (self.treatment_parents, self.canonical_set) if self.is_valid(chosen)), None)
 
     def is_valid(self, chosen: int) -> bool:
         """Returns whether adjusting for the set `chosen` gives the effect."""

@@ -85,10 +85,12 @@ def canonical_answer(problem: Problem, labels: Sequence[str]) -> str:
         case PathKey(paths=paths):
             return path_answer([[labels[node] for node in path] for path in paths])
         case AdjustmentKey(treatments, outcomes, minimal_sets):
-            if minimal_sets:
+            if minimal_sets:  # the empty set is a set too; no set at all is an error below
                 return set_answer([labels[node] for node in minimal_sets[0]])
-            parents = Adjustment(problem.graph, treatments, outcomes).treatment_parents
-            return set_answer([labels[node] for node in bits(parents)])
+            right = Adjustment(problem.graph, treatments, outcomes).right_set
+            if right is None:
+                raise InputError("no set of factors gives this effect, so the question has no answer")
+            return set_answer([labels[node] for node in bits(right)])
         case StateKey(query=query, states=states):
             return state_answer({labels[node]: state for node, state in zip(query, states, strict=True)})
         case None:

@@ -23,7 +23,7 @@ def empty_set(question: Question) -> str:
 
 
 def treatment_parents(question: Question) -> str:
-    """BA: adjusts for the causes of the treatments, which is always right."""
+    """BA: adjusts for the causes of the treatments, which is always right where these lie in one tier."""
     return _chosen(question, _adjustment(question).treatment_parents)
 
 

@@ -126,7 +126,10 @@ def to_hugging_face(folder: Path) -> None:
     by_task = _by_task(folder)
     for task, lines in by_task.items():
         (target / "data" / f"{task.lower()}.jsonl").write_bytes(b"".join(lines))
-    configs = [f"  - config_name: {task}\n    data_files: data/{task.lower()}.jsonl" for task in by_task]
+    configs = [
+        f"  - config_name: {task}\n    data_files:\n      - split: test\n        path: data/{task.lower()}.jsonl"
+        for task in by_task
+    ]
     _write(target / "README.md", _CARD.format(configs="\n".join(configs)))
 
 

@@ -53,7 +53,7 @@ def complexity(graph: CausalGraph, adjustment: Adjustment | None, *, minimal_set
         counts["causal_paths"] = count_causal_paths(graph, adjustment.treatments, adjustment.outcomes)
         if minimal_sets:
             counts["valid_sets"] = adjustment.valid_sets.count
-            counts["smallest_set"] = len(adjustment.valid_sets.minimal[0])
+            counts["smallest_set"] = min(map(len, adjustment.valid_sets.minimal), default=None)
     return Complexity(
         nodes=graph.size,
         edges=len(graph.edges),

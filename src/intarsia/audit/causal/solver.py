@@ -1,8 +1,8 @@
 """An exact solver that reads a prompt as a model does, and nothing else.
 
-It shares no code with the answer keys: it reads the sentences, follows the relations by name, adjusts for the causes of
-the causes, and tries all worlds one by one. So a full score of it says that the prompts tell everything needed, that
-the keys are right, and that the parsers read what the prompts ask for.
+It shares no code with the answer keys: it reads the sentences, follows the relations by name, adjusts for what comes
+before the effect, and tries all worlds one by one. So a full score of it says that the prompts tell everything needed,
+that the keys are right, and that the parsers read what the prompts ask for.
 """
 
 import re
@@ -21,6 +21,8 @@ _OBSERVED = re.compile(r"We observed that (.+?)\.")
 _SUPPOSED = re.compile(r"Suppose that (.+?)\.")
 _ASKED = re.compile(r"Tell of each of these events whether it [^:]+: (.+?)\.")
 
+Links = Mapping[str, Sequence[str]]
+"""Node -> the nodes it leads to."""
 Conditions = Mapping[str, Sequence[Sequence[tuple[str, bool]]]]
 """Event -> its terms; a term is a list of events and whether they have to happen."""
 
@@ -35,7 +37,7 @@ def solve(prompt: str) -> str:
     wanted = _WANTED.search(text)
     if wanted:
         effects = {cause: _names(children) for cause, children in _EFFECT.findall(text)}
-        solve_effect = _paths if wanted[3] == "List" else _causes_of_causes
+        solve_effect = _paths if wanted[3] == "List" else _adjustment_set
         return solve_effect(effects, _names(wanted[1]), _names(wanted[2]))
     asked = _ASKED.search(text)
     if not asked:
@@ -62,7 +64,7 @@ def _literal(text: str) -> tuple[str, bool]:
     return event, " not happen" not in text[len(event) :]
 
 
-def _paths(effects: Mapping[str, Sequence[str]], causes: Sequence[str], outcomes: Sequence[str]) -> str:
+def _paths(effects: Links, causes: Sequence[str], outcomes: Sequence[str]) -> str:
     def from_node(node: str) -> Iterator[list[str]]:
         if node in outcomes:
             yield [node]
@@ -72,9 +74,26 @@ def _paths(effects: Mapping[str, Sequence[str]], causes: Sequence[str], outcomes
     return path_answer([path for cause in causes for path in from_node(cause)])
 
 
-def _causes_of_causes(effects: Mapping[str, Sequence[str]], causes: Sequence[str], outcomes: Sequence[str]) -> str:
-    del outcomes  # whatever they are, the parents of the causes are a valid set
-    return set_answer([node for node, children in effects.items() if node not in causes and {*children} & {*causes}])
+def _adjustment_set(effects: Links, causes: Sequence[str], outcomes: Sequence[str]) -> str:
+    """Gives all ancestors of causes and outcomes but those after a cause on a causal path (Perkovic et al. 2018)."""
+    reversed_links: dict[str, list[str]] = {}
+    for node, children in effects.items():
+        for child in children:
+            reversed_links.setdefault(child, []).append(node)
+    before = _reached(reversed_links, [*causes, *outcomes])
+    between = _reached(effects, causes, causes) & _reached(reversed_links, outcomes, causes)
+    after = _reached(effects, sorted(between - {*causes}))
+    return set_answer(sorted(before - after - {*causes, *outcomes}))
+
+
+def _reached(links: Links, starts: Sequence[str], closed: Sequence[str] = ()) -> set[str]:
+    """Returns the nodes that links lead to, the starts included, without going on to closed nodes."""
+    reached, todo = set(starts), list(starts)
+    while todo:
+        new = set(links.get(todo.pop(), ())) - reached - {*closed}
+        reached |= new
+        todo += new
+    return reached
 
 
 def _states(

@@ -12,7 +12,7 @@ _Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
 class Share(NamedTuple):
     """A share of right answers with its 95 % Wilson interval.
 
-    Args:
+    Attributes:
         value: The share.
         low: Lower end.
         high: Upper end.
@@ -43,7 +43,7 @@ def wilson(right: int, n: int) -> Share:
 class PairedTest(NamedTuple):
     """Two systems, or two wordings, on the same problems.
 
-    Args:
+    Attributes:
         n: Number of pairs.
         first_only: Pairs that only the first has right.
         second_only: Pairs that only the second has right.

@@ -169,7 +169,14 @@ def _effect(content: Mapping[str, Any], graph: CausalGraph, number: Mapping[str,
             field="outcomes",
             fix="give every node one of the two roles",
         )
-    return Adjustment(graph, mask_of(treatments), mask_of(outcomes))
+    effect = Adjustment(graph, mask_of(treatments), mask_of(outcomes))
+    if effect.right_set is None:
+        raise DataError(
+            "no set of factors gives the effect of the treatments on the outcomes by adjustment",
+            field="treatments",
+            fix="choose outcomes that are no causes of the treatments, or fewer treatments",
+        )
+    return effect
 
 
 def _numbers(given: Any, number: Mapping[str, int], field: str) -> list[int]:
