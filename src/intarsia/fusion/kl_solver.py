@@ -21,8 +21,8 @@ _SOLVERS: dict[str, Callable[[Shifts, Goal, SolverConfig], Solution]] = {
     "joint": joint,
 }
 
-# Numbers of one block of rows that a processor's cache holds together; an accelerator's memory is larger.
-_BLOCK_CPU = 2**19
+# Numbers that are in memory at once beside the logits; a few tensors of this size.
+_BLOCK_CPU = 2**22
 _BLOCK_ACCELERATOR = 2**25
 
 # Experts whose misses differ by less than this share of the goal's square are equals, and the first is taken: rounding
@@ -141,10 +141,12 @@ def _run(
         block = [logits[start : start + size].to(exact) for logits in flat]
         refuse_nan(block, first_row=start)
         given = None if weights is None else weights[start : start + size]
-        result, shift = _solve_block(block[0], block[1], block[2:], config, given)
+        result, family, alpha = _solve_block(block[0], block[1], block[2:], config, given)
         results.append(result)
         if fuse:
-            torch.add(block[0], shift, out=fused[start : start + size])
+            out = torch.addcmul(block[0], family.shift[:, 0], alpha[:, :1], out=fused[start : start + size])
+            for index in range(1, alpha.shape[-1]):
+                out.addcmul_(family.shift[:, index], alpha[:, index, None])
     joined = (torch.cat(parts) for parts in zip(*results, strict=True)) if results else _no_rows(flat[0], len(experts))
     shaped = AlphaResult(*(values.reshape((*batch, *values.shape[1:])) for values in joined))
     return FusedLogits(fused.reshape(large.shape) if fuse else fused, shaped)
@@ -152,8 +154,8 @@ def _run(
 
 def _solve_block(
     large: Tensor, small: Tensor, experts: Sequence[Tensor], config: SolverConfig, prior: Tensor | None
-) -> tuple[AlphaResult, Tensor]:
-    """Solves some rows; returns the result and the shift to add to the large model's logits, `[rows, vocab]`."""
+) -> tuple[AlphaResult, ShiftFamily, Tensor]:
+    """Solves some rows; returns the result, the shifts of all tokens and how much of each is to be added."""
     if config.top_m is not None:
         return _solve_among_likely(large, small, experts, config, prior)
     combined = experts if prior is None else [_combine(small, experts, prior)]
@@ -167,7 +169,7 @@ def _solve_block(
         solution = solve(shifts, Goal(*target[:2]), config)
         if config.solver != "joint":
             solution = _keep_best_expert(solution, Goal(*target[:2]))
-    return _result(shifts, solution, config, prior), _total_shift(shifts.family, solution.alpha)
+    return _result(shifts, solution, config, prior), shifts.family, solution.alpha
 
 
 def _combine(small: Tensor, experts: Sequence[Tensor], prior: Tensor) -> Tensor:
@@ -242,7 +244,7 @@ def _beyond_reach(shifts: Shifts, expert: Tensor, target: Tensor) -> Tensor:
 
 def _solve_among_likely(
     large: Tensor, small: Tensor, experts: Sequence[Tensor], config: SolverConfig, prior: Tensor | None
-) -> tuple[AlphaResult, Tensor]:
+) -> tuple[AlphaResult, ShiftFamily, Tensor]:
     """Solves with each model's likeliest tokens, leaving out the rest, then shifts all tokens."""
     assert config.top_m is not None
     likely = torch.cat([logits.topk(config.top_m, -1).indices for logits in (large, small, *experts)], -1)
@@ -251,9 +253,9 @@ def _solve_among_likely(
     repeated[:, 1:] = likely[:, 1:] == likely[:, :-1]
     some = [logits.gather(-1, likely).masked_fill(repeated, float("-inf")) for logits in (large, small, *experts)]
     whole = SolverConfig.from_dict(config.to_dict() | {"top_m": None})
-    result, _ = _solve_block(some[0], some[1], some[2:], whole, prior)
+    result, *_ = _solve_block(some[0], some[1], some[2:], whole, prior)
     family = measure_shifts(large, small, experts).family
-    return result, _total_shift(family, result.alpha)
+    return result, family, result.alpha
 
 
 def _check(large: Tensor, small: Tensor, experts: Sequence[Tensor], config: SolverConfig, prior: Tensor | None) -> None:

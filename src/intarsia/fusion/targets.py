@@ -9,7 +9,7 @@ from torch import Tensor
 
 from intarsia.errors import InputError
 from intarsia.fusion.config import Target
-from intarsia.fusion.tilting import ShiftFamily, normalize, raw_moments
+from intarsia.fusion.tilting import ShiftFamily, blocks, normalize, raw_moments
 
 # Nothing a language model says is this unlikely on purpose: masks are written as -inf or as the lowest number of a
 # type, whose differences would be infinite or meaningless.
@@ -56,6 +56,17 @@ def measure_shifts(
     Raises:
         InputError: If a model's logits are NaN, or one excludes every token that the others allow.
     """
+    measured = [
+        _measure(large[rows], small[rows], [expert[rows] for expert in experts])
+        for rows in blocks(large[:, None].expand(-1, len(experts), -1))
+    ]
+    if len(measured) == 1:
+        return measured[0]
+    family = ShiftFamily(*map(torch.cat, zip(*(shifts.family for shifts in measured), strict=True)))
+    return Shifts(family, *map(torch.cat, zip(*(shifts[1:] for shifts in measured), strict=True)))
+
+
+def _measure(large: Tensor, small: Tensor, experts: Sequence[Tensor]) -> Shifts:
     # On (rows, experts, vocab), so that experts are solved for at once.
     tuned = torch.stack(list(experts), 1) if len(experts) > 1 else experts[0][:, None]
     base, small = large[:, None], small[:, None]
@@ -115,6 +126,8 @@ def refuse_nan(models: Sequence[Float[Tensor, "rows vocab"]], *, first_row: int)
     Raises:
         InputError: If one is NaN or positively infinite; rows are counted from `first_row`.
     """
+    if _all_usable(*models):
+        return
     for index, logits in enumerate(models):
         # Only NaN and infinity make a maximum that is not less than infinity.
         if logits.numel() == 0 or bool(logits.max() < float("inf")):
@@ -129,7 +142,7 @@ def refuse_nan(models: Sequence[Float[Tensor, "rows vocab"]], *, first_row: int)
 
 def _all_usable(*logits: Tensor) -> bool:
     # A sum is cheap and carries every NaN and infinity with it; very large negative masks overflow or show.
-    return all(bool(tensor.sum(-1).abs().max() < -_MASKED_BELOW) for tensor in logits)
+    return all(tensor.numel() == 0 or bool(tensor.sum(-1).abs().max() < -_MASKED_BELOW) for tensor in logits)
 
 
 def _mask_jointly(large: Tensor, small: Tensor, tuned: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,11 +9,15 @@ the variance of `s` under `P_alpha`, and both divergences between `P_alpha` and 
 So one pass over the vocabulary at a given alpha yields both, and their derivatives.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+# Numbers of one block of rows. Temporaries of larger blocks fall out of the cache, and their memory is fresh each time.
+_CACHED = 2**17
 
 Scalars = Float[Tensor, "rows shifts"]
 
@@ -64,11 +68,26 @@ def tilt(family: ShiftFamily, alpha: Scalars, *, orders: int = 2) -> Tilt:
         alpha: How far, `[rows, shifts]`.
         orders: How many moments to compute; 2 for the derivatives, 1 for the divergences alone.
     """
-    log_norm, probabilities = normalize(torch.addcmul(family.base, family.shift, alpha[..., None]))
-    moments = raw_moments(probabilities.mul_(family.shift), family.shift, orders)
+    looks = [_look(family.base[rows], family.shift[rows], alpha[rows], orders) for rows in blocks(family.shift)]
+    log_norm, moments = (torch.cat(parts) for parts in zip(*looks, strict=True))
     backward = (log_norm - family.log_norm).clamp(min=0)
     forward = (alpha * moments[..., 0] - backward).clamp(min=0)
     return Tilt(forward, backward, moments)
+
+
+def _look(
+    base: Float[Tensor, "rows 1 vocab"], shift: Float[Tensor, "rows shifts vocab"], alpha: Scalars, orders: int
+) -> tuple[Scalars, Float[Tensor, "rows shifts orders"]]:
+    log_norm, probabilities = normalize(torch.addcmul(base, shift, alpha[..., None]))
+    return log_norm, raw_moments(probabilities.mul_(shift), shift, orders)
+
+
+def blocks(values: Float[Tensor, "rows *others"]) -> Iterator[slice]:
+    """Yields slices of rows that a processor's cache holds; on an accelerator, all rows at once."""
+    rows = len(values)
+    size = rows if values.device.type != "cpu" else max(1, _CACHED * rows // max(values.numel(), 1))
+    for start in range(0, rows, max(size, 1)):
+        yield slice(start, start + size)
 
 
 def raw_moments(
