@@ -155,7 +155,7 @@ def _could_be_answer(task: str, line: str, nodes: Mapping[str, int]) -> bool:
         return True
     if task == "BA":
         return all(_fold(part) in nodes for part in _split(_clean(line))) or _fold(_clean(line)) in _NOTHING
-    if task in ("FI", "CI") and _split_state(_clean(line), nodes) is not None:
+    if task in ("FI", "CI") and all(_split_state(part, nodes) for part in _state_parts(line, nodes)):
         return True
     return _fold(_clean(line)) in _NOTHING
 
@@ -204,10 +204,7 @@ def _read_states(lines: Sequence[str], nodes: Mapping[str, int]) -> Answer:
     states: dict[int, str] = {}
     unknown: list[str] = []
     for line in lines:
-        parts = [_clean(line)]
-        if _split_state(parts[0], nodes) is None:
-            parts = [_clean(part) for part in re.split(r"[;,]| and ", parts[0])]
-        for part in parts:
+        for part in _state_parts(line, nodes):
             found = _split_state(part, nodes)
             if found is None:
                 return Answer(problem=f"not an event and its state: {part!r}")
@@ -219,12 +216,18 @@ def _read_states(lines: Sequence[str], nodes: Mapping[str, int]) -> Answer:
     return Answer(states=tuple(states.items()), unknown=tuple(dict.fromkeys(unknown)))
 
 
+def _state_parts(line: str, nodes: Mapping[str, int]) -> list[str]:
+    """Splits a line into its statements about single events."""
+    whole = _clean(line)
+    return [whole] if _split_state(whole, nodes) else [_clean(part) for part in re.split(r"[;,]| and ", whole)]
+
+
 def _split_state(text: str, nodes: Mapping[str, int]) -> tuple[str, str] | None:
     """Splits "event: state" or "event state"; the event may be unknown only where a colon separates it."""
     name, colon, rest = text.rpartition(":")
     if colon:
         state = _state(_clean(rest))
-        return (_fold(_clean(name)), state) if state and name.strip() else None
+        return (_fold(_clean(name)), state) if state and name.strip() and ":" not in name else None
     words = text.split()
     for cut in range(len(words) - 1, 0, -1):
         name = _fold(_clean(" ".join(words[:cut])))
