@@ -51,6 +51,7 @@ def generate(
         bool, typer.Option("--closed-world-hint/--literal", help="Say that nothing happens without a listed condition.")
     ] = True,
     shuffle_sentences: Annotated[bool, typer.Option("--shuffle-sentences", help="Sentences in random order.")] = False,
+    unique: Annotated[bool, typer.Option("--unique", help="No two graphs that differ in names only.")] = False,
     clip: Annotated[bool, typer.Option("--clip", help="Fewer what-ifs where a graph has too few events.")] = False,
     words: Annotated[Path | None, typer.Option(help="JSON file of name styles of yours.")] = None,
     graph: Annotated[Path | None, typer.Option(help="JSON or JSONL file of graphs of yours.")] = None,
@@ -82,6 +83,7 @@ def generate(
         minimal_sets=minimal_sets,
         closed_world_hint=closed_world_hint,
         shuffle_sentences=shuffle_sentences,
+        unique=unique,
         clip=clip,
         seed=seed,
     )

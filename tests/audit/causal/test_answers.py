@@ -37,6 +37,8 @@ def states(reply, labels=FACTORS):
         "ANSWER:\n1. kova --> Mibu_tax --> resk\n2. kova => resk",
         "ANSWER:\n- *kova* -> *Mibu tax* -> *resk*\n- kova->resk\n\nThese are all paths.",
         "ANSWER: kova -> Mibu tax -> resk; kova -> resk",
+        "ANSWER: kova -> Mibu tax -> resk, kova -> resk",
+        "ANSWER: $kova \\rightarrow Mibu tax \\to resk$\nANSWER: kova $\\to$ resk",
         "First, ANSWER: lines are wanted.\nANSWER: kova -> tal\nWait, that is wrong.\n"
         "ANSWER: kova -> Mibu tax -> resk\nANSWER: kova -> resk",
         "Final answer: kova -> Mibu tax -> resk\nFinal answer: kova -> resk",
@@ -66,6 +68,7 @@ def test_forms_of_no_path(reply):
         "ANSWER: kova <- resk",  # the wrong way round
         "ANSWER: kova -> resk <- tal",
         "ANSWER: none\nANSWER: kova -> resk",  # both
+        "ANSWER: kova -> resk, tal",
         "ANSWER: kova -> resk\nANSWER: and another one",
         "The paths are kova -> resk and kova -> tal -> resk.",  # prose, not an answer
     ],

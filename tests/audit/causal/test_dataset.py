@@ -116,6 +116,16 @@ def test_graphs_without_an_event_to_ask_about_are_drawn_again():
         list(generate_questions(barren))
 
 
+def test_isomorphic_graphs_are_left_out_on_request_only():
+    config = BenchmarkConfig(levels=(1,), path_iters=(3,), graphs=60, tasks=("CP",))
+    every, single = list(generate_questions(config)), list(generate_questions(replace(config, unique=True)))
+    edges = [question.problem.graph.edges for question in single]
+    assert len(set(edges)) == len(edges) < len(every) == 60
+    # One node a tier: graphs are alike exactly if they are equal.
+    assert set(edges) == {question.problem.graph.edges for question in every}
+    assert [question for question in every if question in single] == single
+
+
 # Files
 
 

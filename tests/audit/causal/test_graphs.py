@@ -1,6 +1,6 @@
 """Graphs, paths, motifs and truth tables against brute force."""
 
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, permutations, product
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from intarsia.audit.causal.bitsets import bits, everywhere, mask_of, minimal, supersets, switch
 from intarsia.audit.causal.config import GraphConfig
 from intarsia.audit.causal.generator import draw_graph
-from intarsia.audit.causal.graphs import CausalGraph, count_motifs
+from intarsia.audit.causal.graphs import CausalGraph, canonical_form, count_motifs
 from intarsia.audit.causal.paths import causal_paths, count_causal_paths, longest_path
 from intarsia.audit.causal.streams import Stream
 from intarsia.errors import DataError
@@ -119,3 +119,25 @@ def test_single_motifs():
     assert not drawn().edges
     # The first motif that applies is drawn: in the first tier no collider, in the last no fork.
     assert not any(forks.parents[node] for node in forks.tiers[0])
+
+
+def test_canonical_form_is_that_of_every_renaming_and_of_no_other_graph():
+    generator = np.random.default_rng(3)
+    tiers = [[0, 1], [2, 3, 4], [5, 6]]
+
+    def renamed(graph):
+        order = np.concatenate([generator.permutation(tier) for tier in tiers]).tolist()
+        number = {old: new for new, old in enumerate(order)}
+        return CausalGraph.from_edges(7, [(number[a], number[b]) for a, b in graph.edges], tiers)
+
+    graphs = []
+    for number in range(60):
+        graph = draw_graph(GraphConfig((2, 3, 2), 1), Stream("forms", number))
+        assert canonical_form(graph) == canonical_form(renamed(graph))
+        graphs.append(graph)
+    for one, other in combinations(graphs, 2):
+        orders = product(*(permutations(tier) for tier in tiers))
+        alike = any(
+            {(order[a], order[b]) for a, b in one.edges} == set(other.edges) for order in (sum(o, ()) for o in orders)
+        )
+        assert alike == (canonical_form(one) == canonical_form(other))

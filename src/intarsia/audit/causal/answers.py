@@ -17,11 +17,11 @@ from intarsia.errors import InputError
 
 NONE = "none"
 _MARK = re.compile(r"^(?:\d+[.)])?[\W_]*(?:final )?answers?[\W_]*?[:：]", re.IGNORECASE)
-_ARROW = re.compile(r"\s*(?:[-–—=~]+>|→|⇒|➔|⟶)\s*")
+_ARROW = re.compile(r"\s*(?:[-–—=~]+>|→|⇒|➔|⟶|\$?\\(?:(?:long)?rightarrow|to)\b\$?)\s*", re.IGNORECASE)
 _BACKWARD_ARROW = re.compile(r"<[-–—=]|←|⇐")
 _EMPTY_BRACKETS = re.compile(r"[\s*`]*(?:\{\s*\}|\[\s*\]|\(\s*\)|∅)[\s*`.]*")
 _NUMBERING = re.compile(r"^(?:[-*•+]\s+|\(?\d{1,3}[.)]\s+)")
-_DECORATION = " \t`*\"'“”‘’{}()[].,;"
+_DECORATION = " \t`*$\"'“”‘’{}()[].,;"
 _NOTHING = frozenset(
     {"none", "no path", "no paths", "no causal path", "no causal paths", "empty set", "the empty set", "empty"}
     | {"no factor", "no factors", "nothing", "no adjustment", "no adjustment needed", "no adjustment is needed"}
@@ -161,7 +161,7 @@ def _could_be_answer(task: str, line: str, nodes: Mapping[str, int]) -> bool:
 
 
 def _read_paths(lines: Sequence[str], nodes: Mapping[str, int]) -> Answer:
-    parts = [part for line in lines for part in re.split(r"[;\n]", _clean(line)) if part.strip()]
+    parts = [part for line in lines for part in re.split(r"[;,]", _clean(line)) if part.strip()]
     if any(_fold(_clean(part)) in _NOTHING for part in parts):
         return Answer() if len(parts) == 1 else Answer(problem="the answer says none and lists paths")
     paths: set[tuple[int, ...]] = set()

@@ -8,7 +8,7 @@ from intarsia.audit.causal.adjustment import Adjustment
 from intarsia.audit.causal.answers import canonical_answer
 from intarsia.audit.causal.config import BenchmarkConfig, GraphConfig
 from intarsia.audit.causal.generator import draw_graph, query_nodes, treatments_and_outcomes
-from intarsia.audit.causal.graphs import CausalGraph
+from intarsia.audit.causal.graphs import CausalGraph, canonical_form
 from intarsia.audit.causal.models import draw_model
 from intarsia.audit.causal.names import Names, Words, draw_names
 from intarsia.audit.causal.problems import (
@@ -80,18 +80,24 @@ def generate_questions(
         InputError: If a style has too few words, or a graph too few events for the what-ifs.
     """
     if subjects is None:
+        seen: set[object] = set()
         for shape in config.shapes():
             _check_what_ifs(config, shape)
             for index in range(config.graphs):
-                yield from _of_drawn_graph(config, shape, index, words)
+                subject = draw_subject(config, shape, index)
+                form = canonical_form(subject.graph) if config.unique else None
+                if form is None or form not in seen:
+                    seen.add(form)
+                    yield from _of_drawn_graph(subject, config, shape, index, words)
     else:
         for subject in subjects:
             yield from _in_words(subject, _path_problems(subject, config), config, words)
             yield from _in_words(subject, _state_problems(subject, config), config, words)
 
 
-def _of_drawn_graph(config: BenchmarkConfig, shape: GraphConfig, index: int, words: Words | None) -> Iterator[Question]:
-    subject = draw_subject(config, shape, index)
+def _of_drawn_graph(
+    subject: Subject, config: BenchmarkConfig, shape: GraphConfig, index: int, words: Words | None
+) -> Iterator[Question]:
     yield from _in_words(subject, _path_problems(subject, config), config, words)
     if {"FI", "CI"} & set(config.tasks):
         if not subject.query:

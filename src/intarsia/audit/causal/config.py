@@ -92,6 +92,7 @@ class BenchmarkConfig:
         minimal_sets: Whether the minimal valid adjustment sets are listed and all valid ones counted.
         closed_world_hint: Whether FI and CI prompts say that nothing happens without a listed condition.
         shuffle_sentences: Whether the sentences of the context come in random order.
+        unique: Whether graphs that are like an earlier one but for names are left out.
         clip: Whether a CI question takes fewer what-ifs where there are too few events, instead of being an error.
         seed: Seed of everything.
 
@@ -117,6 +118,7 @@ class BenchmarkConfig:
     minimal_sets: bool = True
     closed_world_hint: bool = True
     shuffle_sentences: bool = False
+    unique: bool = False
     clip: bool = False
     seed: int = 0
 

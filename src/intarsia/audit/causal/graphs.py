@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations, product
 from math import comb
 
 from intarsia.audit.causal.bitsets import bits, mask_of
@@ -132,3 +133,35 @@ def count_motifs(graph: CausalGraph) -> Motifs:
         forks=sum(comb(out, 2) for _, out in degrees),
         colliders=sum(comb(into, 2) for into, _ in degrees),
     )
+
+
+def canonical_form(graph: CausalGraph) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the same value for two graphs exactly if renaming nodes inside tiers makes them equal.
+
+    Nodes are told apart by tier, then by the kinds of their parents and children as long as that tells more (Weisfeiler
+    and Leman); of the orders that are left the one with the smallest parent sets is taken.
+    """
+    kinds = [tier for _, tier in sorted((node, place) for place, tier in enumerate(graph.tiers) for node in tier)]
+    while True:
+        seen = [
+            (kinds[node], _kinds_of(graph.parents[node], kinds), _kinds_of(graph.children[node], kinds))
+            for node in range(graph.size)
+        ]
+        ranks = {kind: rank for rank, kind in enumerate(sorted(set(seen)))}
+        finer = [ranks[kind] for kind in seen]
+        if len(ranks) == len(set(kinds)):
+            break
+        kinds = finer
+    alike = [[node for node in range(graph.size) if finer[node] == kind] for kind in sorted(set(finer))]
+    orders = product(*(permutations(nodes) for nodes in alike))
+    least = min(_renumbered(graph.parents, [node for nodes in order for node in nodes]) for order in orders)
+    return tuple(map(len, graph.tiers)), least
+
+
+def _kinds_of(members: int, kinds: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(kinds[node] for node in bits(members)))
+
+
+def _renumbered(parents: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
+    number = {node: place for place, node in enumerate(order)}
+    return tuple(mask_of(number[parent] for parent in bits(parents[node])) for node in order)
