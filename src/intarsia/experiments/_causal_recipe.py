@@ -32,11 +32,11 @@ class ScorerRecipe:
     """E2, the published scorer of adjustment sets.
 
     Attributes:
-        levels: Nodes in a tier; the published scorer needs minutes a graph from 3 on.
+        levels: Nodes in a tier; from 3 on some graphs have 10^5 and more paths for the published scorer to list.
         graphs: Graphs for every level and number of passes.
     """
 
-    levels: tuple[int, ...] = (1, 2)
+    levels: tuple[int, ...] = (1, 2, 3)
     graphs: int = 50
 
 

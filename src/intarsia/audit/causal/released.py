@@ -18,7 +18,7 @@ Path = tuple[int, ...]
 def released_accepts(graph: CausalGraph, treatments: int, outcomes: int, chosen: int) -> bool:
     """Returns whether the published rule calls the set `chosen` right.
 
-    It takes as long as there are undirected paths: milliseconds for 10 nodes, often minutes for 15.
+    It takes as long as there are undirected paths: hundreds for 10 nodes, 10^5 and more for some graphs of 15.
     """
     return all(_is_blocked(graph, path, chosen) for path in noncausal_paths(graph, treatments, outcomes))
 
