@@ -97,6 +97,7 @@ def test_an_unknown_style_is_named():
         ('{"a": {"names": ["salt and pepper"]}}', "the word 'and' has a meaning in the questions"),
         ('{"a": {"names": ["a, b"]}}', "'a, b' cannot be a name"),
         ('{"a": {"names": ["a -> b"]}}', "cannot be a name"),
+        ('{"a": {"names": ["wet_grass"]}}', "'wet_grass' cannot be a name"),
         ('{"a": {}}', "needs either nouns or names"),
         ('{"a": ', "not valid JSON"),
     ],

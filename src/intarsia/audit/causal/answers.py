@@ -26,6 +26,8 @@ _NOTHING = frozenset(
     {"none", "no path", "no paths", "no causal path", "no causal paths", "empty set", "the empty set", "empty"}
     | {"no factor", "no factors", "nothing", "no adjustment", "no adjustment needed", "no adjustment is needed"}
 )
+_MOST_WORDS = 8
+"""A longer piece between commas is a sentence, not a name."""
 _LEADING = re.compile(r"^(?:the |factors? |events? |set )+", re.IGNORECASE)
 _STATE_PATTERNS = (
     (
@@ -194,10 +196,6 @@ def _read_set(lines: Sequence[str], nodes: Mapping[str, int]) -> Answer:
         else:
             unknown.append(name)
     return Answer(chosen=chosen, unknown=tuple(dict.fromkeys(unknown)))
-
-
-_MOST_WORDS = 8
-"""A longer piece between commas is a sentence, not a name."""
 
 
 def _read_states(lines: Sequence[str], nodes: Mapping[str, int]) -> Answer:

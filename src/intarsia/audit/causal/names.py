@@ -23,7 +23,7 @@ _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 _TRIES = 100
 
 # The prompts and the answers are made of these words.
-_NAME = re.compile(r"[^\W_](?:[\w' ]|-(?!>))*")
+_NAME = re.compile(r"[^\W_](?:[^\W_]|[' ]|-(?!>))*")
 _RESERVED = frozenset(
     {"and", "or", "if", "not", "none", "happens", "happen", "happened", "does", "had", "answer", "has", "on"}
 )
