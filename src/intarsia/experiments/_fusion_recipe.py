@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from intarsia.errors import ConfigError
-from intarsia.experiments.local_data import data_folder, tasks_at_hand
+from intarsia.experiments._local_data import data_folder, tasks_at_hand
 from intarsia.finetune.config import ExpertConfig
 from intarsia.finetune.distillation import DistillationConfig
 from intarsia.pipeline.recipe import TaskRecipe, parse

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from intarsia.errors import ConfigError, UnknownNameError
+from intarsia.experiments._local_data import data_folder, tasks_at_hand
 from intarsia.experiments._twin_names import STATIC
-from intarsia.experiments.local_data import data_folder, tasks_at_hand
 from intarsia.finetune.encoders import EncoderConfig
 from intarsia.merge.config import check_rank
 from intarsia.merge.methods.adamerging import AdaMergingParams

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intarsia.experiments import plots
+from intarsia.experiments._local_data import data_folder
 from intarsia.experiments.cells import Estimate
 from intarsia.experiments.context import Context
-from intarsia.experiments.local_data import data_folder
 from intarsia.experiments.records import Claim, Figure, Outcome, Row
 from intarsia.experiments.registry import experiment
 
