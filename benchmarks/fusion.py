@@ -126,7 +126,7 @@ def time_solver(fused: Any, inputs: Any, rounds: int) -> list[dict[str, Any]]:
         logits: dict[str, Tensor] = {}
         for member in cache.members:
             logits |= fused.read(member, cache, token, mask)
-        cache.roll_back(1)
+        cache.crop(-1)
         return logits
 
     logits = {name: values[:, -1].float() for name, values in step().items()}
