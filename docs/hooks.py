@@ -236,13 +236,19 @@ def commands() -> str:
 
     from intarsia.cli.app import app
 
-    group = typer.main.get_command(app)
-    context = _context(group, "intarsia")
+    return "\n\n".join(_commands_of(typer.main.get_command(app), "intarsia"))
+
+
+def _commands_of(group: Any, path: str) -> list[str]:
+    context = _context(group, path.rpartition(" ")[2])
     parts = []
     for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        parts += [f"## intarsia {name}", _help_text(command.help), _parameters(command)]
-    return "\n\n".join(parts)
+        command, full = group.get_command(context, name), f"{path} {name}"
+        if hasattr(command, "list_commands"):
+            parts += _commands_of(command, full)
+        else:
+            parts += [f"## {full}", _help_text(command.help), _parameters(command)]
+    return parts
 
 
 def _context(command: Any, name: str) -> Any:
