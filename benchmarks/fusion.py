@@ -1,6 +1,6 @@
 """Speed of dynamic logit fusion: the solver, fused decoding, and speculative fused decoding.
 
-    python benchmarks/fusion.py [--layers 8,6,4] [--threads N] [--rounds N] [--models FOLDER] [--json FILE]
+    python benchmarks/fusion.py [--layers 8,6,4] [--threads N] [--rounds N] [--prompts N] [--models FOLDER] [--json FILE]
 
 Every figure is the median of ratios of runs that follow each other, so load from elsewhere hits both sides alike.
 
@@ -10,6 +10,7 @@ trained on authors' continuations. Made once, kept in `--models` (minutes for ea
 """
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,7 @@ def time_decoding(
         ("speculative, beside the large model alone", partial(run, fused, speculative=True), partial(run, fused.large)),
     ):
         seconds, other, ratio = median_ratio(ours, peer, rounds)
+        print(f"{layers} layers: {name}: {ratio:.3f}", file=sys.stderr, flush=True)
         results.append(
             {"what": f"{layers} layers: {name}", "ours_ms": 1e3 * seconds, "other_ms": 1e3 * other, "ratio": ratio}
         )
@@ -198,6 +200,7 @@ def main() -> None:
     parser.add_argument("--layers", default="8,6,4", help="sizes of the small base")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--prompts", type=int, default=3, help="texts that are continued, one at a time")
     parser.add_argument("--models", type=Path, default=Path("runs/benchmarks/fusion"))
     parser.add_argument("--prepare", action="store_true", help="only make the models")
     parser.add_argument("--json", type=Path)
@@ -216,7 +219,7 @@ def main() -> None:
         small = load_causal_lm(small_folder).model
         # Merged, so that the peer does not pay for peft's hooks.
         expert = load_causal_lm(expert_folder).model.merge_and_unload()
-        inputs = [chat(tokenizer, [prompt]) for prompt in prompts[:6]]
+        inputs = [chat(tokenizer, [prompt]) for prompt in prompts[: arguments.prompts]]
         results += time_decoding(fused, expert, small, inputs, arguments.rounds, layers)
     if arguments.prepare:
         return
