@@ -1,6 +1,7 @@
 """Speed of dynamic logit fusion: the solver, fused decoding, and speculative fused decoding.
 
-    python benchmarks/fusion.py [--layers 8,6,4] [--threads N] [--rounds N] [--prompts N] [--models FOLDER] [--json FILE]
+    python benchmarks/fusion.py [--layers 8,6,4] [--threads N] [--rounds N] [--prompts N] [--models FOLDER]
+                                [--json FILE]
 
 Every figure is the median of ratios of runs that follow each other, so load from elsewhere hits both sides alike.
 
