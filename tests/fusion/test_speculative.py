@@ -11,8 +11,14 @@ from torch import Tensor
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from intarsia.errors import InputError, ModelError
-from intarsia.fusion import FusionTrace
+from intarsia.fusion import FusionTrace, speculative
 from intarsia.fusion.speculative import DraftLength, accept_or_replace, draft_cost, first_mismatch
+
+
+@pytest.fixture(autouse=True)
+def always_drafting(monkeypatch):
+    """Random models agree too rarely for drafts to pay; the tests are about what becomes of drafts."""
+    monkeypatch.setattr(speculative, "_PROBE", 1)
 
 
 def both(model: Any, inputs: dict[str, Tensor], **settings: Any) -> tuple[Any, Any]:
@@ -269,7 +275,8 @@ def test_the_same_seed_gives_the_same_text(two, kit):
 # How much to draft
 
 
-def test_more_is_drafted_the_more_is_accepted_and_the_less_it_costs():
+def test_more_is_drafted_the_more_is_accepted_and_the_less_it_costs(monkeypatch):
+    monkeypatch.setattr(speculative, "_PROBE", 16)
     length = DraftLength(8, cost=0.2)
     start = length.best()
     for _ in range(30):
@@ -278,7 +285,8 @@ def test_more_is_drafted_the_more_is_accepted_and_the_less_it_costs():
     assert length.best() == 8
     for _ in range(60):
         length.update(accepted=0, drafted=4)
-    assert length.best() == 1
+    assert [length.best() for _ in range(16)] == [0] * 15 + [1], "one draft now and again"
+    assert DraftLength(8, cost=0.2, wide=1.5).best() > DraftLength(8, cost=0.2).best(), "wide passes are to be filled"
     assert DraftLength(8, cost=2.0).best() < DraftLength(8, cost=0.05).best() <= 8
     assert DraftLength(1, cost=0.01).best() == 1
 

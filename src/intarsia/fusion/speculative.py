@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 # How fast the estimate of the acceptance rate follows what is seen.
 _MEMORY = 0.9
 
+# Tokens without drafts before one is tried again.
+_PROBE = 16
+
+# Processors read weights for one token as fast as memory allows, and take this much longer for two to a dozen tokens
+# (SmolLM2-135M, two cores); on accelerators a few tokens cost what one costs.
+_WIDE_ON_CPU = 1.6
+
 
 class _Round(NamedTuple):
     """Drafted tokens and what is needed to check them."""
@@ -34,16 +41,19 @@ class _Round(NamedTuple):
 class DraftLength:
     """How many tokens to draft: the number that gives most tokens per cost at the acceptance rate seen so far.
 
-    Only counts matter, no clock, so that the same seed gives the same text.
+    None, if drafts do not pay; then one is tried now and again. Only counts matter, no clock, so that the same seed
+    gives the same text.
 
     Args:
         most: Upper limit.
         cost: Cost of drafting one token, in units of one pass of the models that check.
+        wide: Cost of a pass over several tokens, in units of one over a single token.
     """
 
-    def __init__(self, most: int, cost: float) -> None:
-        self.most, self.cost = most, cost
+    def __init__(self, most: int, cost: float, wide: float = 1.0) -> None:
+        self.most, self.cost, self.wide = most, cost, wide
         self.rate = 0.7
+        self._idle = 0
 
     def update(self, accepted: int, drafted: int) -> None:
         """Learns from one round: `accepted` of `drafted` tokens were kept, the next one was not checked."""
@@ -52,12 +62,15 @@ class DraftLength:
             self.rate = _MEMORY * self.rate + (1 - _MEMORY) * float(index < accepted)
 
     def best(self) -> int:
-        """Returns the number that is worth most now, at least 1."""
+        """Returns the number that is worth most now."""
+        length = max(range(self.most + 1), key=self._tokens_per_cost)
+        self._idle = 0 if length else self._idle + 1
+        return length or int(self._idle % _PROBE == 0)
+
+    def _tokens_per_cost(self, length: int) -> float:
         rate = min(self.rate, 0.99)
-        return max(
-            range(1, self.most + 1),
-            key=lambda length: (1 - rate ** (length + 1)) / (1 - rate) / (1 + self.cost * (length + 1)),
-        )
+        tokens = (1 - rate ** (length + 1)) / (1 - rate)
+        return tokens / ((self.wide if length else 1.0) + self.cost * (length + 1))
 
 
 def speculate(
@@ -119,7 +132,8 @@ def speculate(
     processed = logits_processor(input_ids, logits)
     active = out.alpha[:, -1].argmax(-1)
     ids = emit(input_ids, _choose(processed, sample), processed, logits)
-    length = DraftLength(model.config.draft_tokens, draft_cost(model))
+    wide = _WIDE_ON_CPU if input_ids.device.type == "cpu" else 1.0
+    length = DraftLength(model.config.draft_tokens, draft_cost(model), wide)
     limits = [criterion.length for criterion in stopping_criteria if isinstance(criterion, EndOfContext)]
     limit = min([stopping_criteria.max_length or generation_config.max_length, *limits])
     while bool(unfinished.any()) and ids.shape[1] < limit:
