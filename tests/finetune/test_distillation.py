@@ -15,7 +15,7 @@ from intarsia.finetune.distillation import (
     distillation_loss,
     with_teacher_states,
 )
-from intarsia.finetune.experts import HISTORY
+from intarsia.finetune.runs import HISTORY
 from intarsia.models import load_causal_lm
 
 TEXTS = [
@@ -127,6 +127,32 @@ def test_embeddings_learn_if_told(tiny_llama, tmp_path):
     folder = distill(small, large, TEXTS, DistillationConfig(train_embeddings=True, epochs=2), tmp_path / "small")
     changed = load_causal_lm(folder, device="cpu").model.get_input_embeddings().weight
     assert not torch.equal(changed, large.model.get_input_embeddings().weight)
+
+
+def test_a_stopped_run_goes_on_but_not_with_another_student(tiny_llama, tmp_path):
+    large = load_causal_lm(tiny_llama, device="cpu")
+    config = DistillationConfig(epochs=3, batch_size=3)
+
+    def run(layers, steps, stop_after=None):
+        def progress(done):
+            steps.append(done)
+            if sum(steps) == stop_after:
+                raise KeyboardInterrupt
+
+        return distill(keep_layers(large.model, layers), large, TEXTS, config, tmp_path / "small", progress=progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        run([0, 3], [], stop_after=5)
+    assert list(tmp_path.glob(".small.training/checkpoint-*"))
+    assert not (tmp_path / "small").exists()
+    # Same texts and settings, same shapes: only the weights tell that it is another job.
+    other, again = [], []
+    with pytest.raises(KeyboardInterrupt):
+        run([1, 3], other, stop_after=4)
+    assert other[0] == 0, "begun anew"
+    run([1, 3], again)
+    assert again[0] == 3, "went on after the first epoch"
+    assert sum(again) == 9
 
 
 def test_bad_input(tiny_llama, tmp_path):

@@ -12,8 +12,8 @@ from transformers import LlamaForCausalLM
 from intarsia.data import TextToTextRow
 from intarsia.errors import ConfigError, DataError
 from intarsia.finetune import AnswerCollator, ExpertConfig, ExpertTrainer, ExpertTrainingArguments, encode, train_expert
-from intarsia.finetune.experts import HISTORY
 from intarsia.finetune.miub import MIUBConfig
+from intarsia.finetune.runs import HISTORY
 from intarsia.models import load_causal_lm
 
 ROWS = [TextToTextRow(f"text number {index}", "odd" if index % 2 else "even") for index in range(24)]

@@ -41,7 +41,7 @@ def finetune(
     from intarsia.errors import RunExistsError
     from intarsia.files import read_json
     from intarsia.finetune import ExpertConfig, MIUBConfig, train_expert
-    from intarsia.finetune.experts import HISTORY
+    from intarsia.finetune.runs import HISTORY
     from intarsia.models import load_causal_lm
     from intarsia.models.prompts import set_instruction
     from intarsia.pipeline.progress import Stages

@@ -6,7 +6,7 @@ has no small member, this makes one.
 
 import copy
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
@@ -14,13 +14,20 @@ from typing import Any, Literal, NotRequired, TypedDict
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer, TrainingArguments, set_seed
+from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from intarsia.errors import ConfigError, DataError
 from intarsia.files import atomic_folder, write_json
-from intarsia.finetune.experts import HISTORY, TellProgress, keep_only_if_same, last_checkpoint
+from intarsia.finetune.runs import (
+    HISTORY,
+    Progress,
+    keep_only_if_same,
+    last_checkpoint,
+    report_to_progress,
+    run_settings,
+)
 from intarsia.models import CausalLM
-from intarsia.models.lower_states import batches_by_length, decoder_layers, pad_left
+from intarsia.models.lower_states import batches_by_length, decoder_layers, pad_left, weights_digest
 from intarsia.models.progress_bars import without_progress_bars
 from intarsia.models.scoring import position_ids
 
@@ -156,7 +163,7 @@ def distill(
     output: str | Path,
     *,
     continuations: Sequence[str] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Trains `student` on what the teacher would say after the tokens of `texts`, and saves it as a model folder.
 
@@ -180,26 +187,16 @@ def distill(
     rows = _rows(teacher.tokenizer, texts, continuations, config.positions)
     output = Path(output)
     work = output.with_name(f".{output.name}.training")
-    keep_only_if_same(work, {"config": asdict(config), "rows": [row["input_ids"] for row in rows]})
+    models = [weights_digest(student), weights_digest(teacher.model)]
+    job = [(row["input_ids"], row["learnt"]) for row in rows]
+    keep_only_if_same(work, {"config": asdict(config), "models": models, "rows": job})
     set_seed(config.seed)
     frozen = [] if config.train_embeddings else list(student.get_input_embeddings().parameters())
     if not config.train_embeddings and student.get_output_embeddings() is not None:
         frozen += list(student.get_output_embeddings().parameters())
     for parameter in frozen:
         parameter.requires_grad_(False)
-    arguments = DistillationArguments(
-        output_dir=str(work),
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        max_grad_norm=config.max_grad_norm,
-        seed=config.seed,
-        logging_steps=5,
-        save_strategy="epoch",
-        save_total_limit=1,
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
+    arguments = DistillationArguments(**run_settings(work, config), max_grad_norm=config.max_grad_norm)
     trainer = DistillationTrainer(
         teacher.model,
         model=student,
@@ -207,10 +204,7 @@ def distill(
         train_dataset=with_teacher_states(teacher.model, rows),
         data_collator=_pad_rows,
     )
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
-    if progress is not None:
-        trainer.add_callback(TellProgress(progress))
+    report_to_progress(trainer, progress)
     try:
         with without_progress_bars():
             trainer.train(resume_from_checkpoint=last_checkpoint(work))

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainingArguments, set_seed
 
 from intarsia.data import ClassificationRow, ScoredTextRow, check_labels
 from intarsia.errors import ConfigError, DataError
 from intarsia.files import atomic_folder, write_json
-from intarsia.finetune.experts import HISTORY, Progress, TellProgress, last_checkpoint
+from intarsia.finetune.runs import HISTORY, Progress, last_checkpoint, report_to_progress, run_settings
 from intarsia.models import Encoder
 
 TextRow: TypeAlias = ClassificationRow | ScoredTextRow
@@ -269,24 +269,9 @@ def _trainer(
     work: Path,
     progress: Progress | None,
 ) -> EncoderTrainer:
-    arguments = EncoderTrainingArguments(
-        output_dir=str(work),
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        head_learning_rate=config.head_learning_rate,
-        seed=config.seed,
-        logging_steps=10,
-        save_strategy="epoch",
-        save_total_limit=1,
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
+    arguments = EncoderTrainingArguments(**run_settings(work, config), head_learning_rate=config.head_learning_rate)
     trainer = EncoderTrainer(
         model=model, args=arguments, train_dataset=examples, data_collator=TextCollator(pad_token_id)
     )
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
-    if progress is not None:
-        trainer.add_callback(TellProgress(progress))
+    report_to_progress(trainer, progress)
     return trainer

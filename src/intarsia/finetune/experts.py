@@ -1,35 +1,34 @@
 """Training one LoRA expert from prompts and targets."""
 
-import hashlib
-import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
+from transformers import set_seed
 
 from intarsia.data import TextToTextRow
 from intarsia.errors import ConfigError
-from intarsia.files import atomic_folder, read_json, write_json
+from intarsia.files import atomic_folder, write_json
 from intarsia.finetune.config import ExpertConfig
 from intarsia.finetune.examples import AnswerCollator, Example, StatesDataset, encode
 from intarsia.finetune.miub import MIUBCallback, MIUBConfig
+from intarsia.finetune.runs import (
+    HISTORY,
+    Progress,
+    keep_only_if_same,
+    last_checkpoint,
+    report_to_progress,
+    run_settings,
+)
 from intarsia.finetune.training import ExpertTrainer, ExpertTrainingArguments
 from intarsia.models import CausalLM
 from intarsia.models.lower_states import decoder_layers, is_exact, store_lower_states, upper_layers_only
-
-HISTORY = "history.json"
-"""File in an expert's folder: the training log, loss and MIUB by step."""
-
-Progress = Callable[[int], None]
-"""Called with the number of steps done since the last call."""
 
 
 def train_expert(
@@ -131,42 +130,15 @@ def _trainer(
     miub: MIUBConfig | None,
     progress: Progress | None,
 ) -> ExpertTrainer:
-    arguments = ExpertTrainingArguments(
-        output_dir=str(work),
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        seed=config.seed,
-        logging_steps=5,
-        save_strategy="epoch",
-        save_total_limit=1,
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
+    arguments = ExpertTrainingArguments(**run_settings(work, config))
     collator = AnswerCollator()
     trainer = ExpertTrainer(model=model, args=arguments, train_dataset=examples, data_collator=collator)
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
     if miub is not None:
         # The metric needs some thousands of tokens, always the same ones; training rows serve as well as others.
         probe = [collator(examples[start : start + 16]) for start in range(0, min(len(examples), 48), 16)]
         trainer.add_callback(MIUBCallback(probe, miub))
-    if progress is not None:
-        trainer.add_callback(TellProgress(progress))
+    report_to_progress(trainer, progress)
     return trainer
-
-
-class TellProgress(TrainerCallback):
-    """Passes a Trainer's steps on to a `Progress`."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._progress(state.global_step)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._progress(1)
 
 
 @contextmanager
@@ -176,21 +148,3 @@ def _known_warnings_silenced() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
         warnings.filterwarnings("ignore", message="Could not find a config file in")
         yield
-
-
-def keep_only_if_same(work: Path, job: Any) -> None:
-    """Drops what an interrupted run left in `work` if it was another job's."""
-    key = hashlib.sha256(json.dumps(job).encode()).hexdigest()
-    path = work / "job.json"
-    if work.exists() and (not path.exists() or read_json(path) != key):
-        for checkpoint in work.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
-    write_json(path, key)
-
-
-def last_checkpoint(work: Path) -> str | None:
-    """Returns the newest whole checkpoint of an interrupted run in `work`, if there is one."""
-    found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
-    # A checkpoint cut short by a kill lacks the state file, which the Trainer writes last.
-    whole = [path for path in found if (path / "trainer_state.json").exists()]
-    return str(whole[-1]) if whole else None

@@ -224,13 +224,18 @@ def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> list[lis
     return batches
 
 
-def _fingerprint(model: Any, first: int, sequences: Sequence[Sequence[int]]) -> str:
-    digest = hashlib.sha256(f"{type(model).__name__} {first}".encode())
-    # Every 997th weight of the embedding and the frozen layers tells models apart at the price of a glance.
-    lower = [model.get_input_embeddings(), *list(decoder_layers(model))[:first]]
-    for module in lower:
+def weights_digest(*modules: Any) -> str:
+    """Returns a hash of every 997th weight: tells models apart at the price of a glance."""
+    digest = hashlib.sha256()
+    for module in modules:
         for parameter in module.parameters():
             digest.update(parameter.detach().flatten()[::997].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _fingerprint(model: Any, first: int, sequences: Sequence[Sequence[int]]) -> str:
+    lower = weights_digest(model.get_input_embeddings(), *list(decoder_layers(model))[:first])
+    digest = hashlib.sha256(f"{type(model).__name__} {first} {lower}".encode())
     for sequence in sequences:
         digest.update(np.asarray(sequence, dtype=np.int32).tobytes())
         digest.update(b"|")

@@ -9,7 +9,7 @@ from intarsia.experiments.cells import Cell, Estimate
 from intarsia.experiments.records import Figure
 from intarsia.experiments.report import Highlight, Report, Section, Table
 from intarsia.files import read_json
-from intarsia.finetune.experts import HISTORY
+from intarsia.finetune.runs import HISTORY
 from intarsia.pipeline.recipe import Recipe
 from intarsia.pipeline.results import RunResult, expert_name
 
