@@ -35,7 +35,7 @@ class AlphaResult(NamedTuple):
 
     Attributes:
         alpha: Strength of each expert's shift, `[*batch, experts]`.
-        expert: Index of the expert with the largest alpha, `[*batch]`.
+        expert: Index of the expert with the largest alpha, or with the largest weight of a prior, `[*batch]`.
         forward: `KL(P_fused || P)`, `[*batch]`.
         backward: `KL(P || P_fused)`, `[*batch]`.
         target_forward: `KL(Q_t || Q)` of each expert, `[*batch, experts]`.
@@ -198,8 +198,8 @@ def _keep_best_expert(solution: Solution, goal: Goal) -> Solution:
     chosen = (solution.miss <= least).to(torch.int8).argmax(-1, keepdim=True)
     active = torch.zeros_like(solution.alpha).scatter(-1, chosen, 1.0)
     forward, backward = solution.forward.gather(-1, chosen), solution.backward.gather(-1, chosen)
-    expand = solution.alpha
-    return Solution(solution.alpha * active, forward.expand_as(expand), backward.expand_as(expand), solution.miss)
+    alpha = solution.alpha * active
+    return Solution(alpha, forward.expand_as(alpha), backward.expand_as(alpha), solution.miss)
 
 
 def _total_shift(family: ShiftFamily, alpha: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class DraftLength:
             self.rate = _MEMORY * self.rate + (1 - _MEMORY) * float(index < accepted)
 
     def best(self) -> int:
-        """Returns the number that is worth most now."""
+        """Returns how many to draft now. Counts its calls: of those that say none, one in a while says one."""
         length = max(range(self.most + 1), key=self._tokens_per_cost)
         self._idle = 0 if length else self._idle + 1
         return length or int(self._idle % _PROBE == 0)

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +37,7 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
     }
 
 
-class ReplyStyle:
+class ReplyStyle(ABC):
     """The shapes one kind of request is answered in.
 
     Args:
@@ -62,13 +63,13 @@ class ReplyStyle:
             "usage": usage(prompt_tokens, sum(choice.tokens for choice in choices)),
         }
 
+    @abstractmethod
     def whole_choice(self, choice: Choice) -> dict[str, Any]:
         """One choice of such a body."""
-        raise NotImplementedError
 
+    @abstractmethod
     def chunk(self, index: int, piece: Piece, *, is_first: bool) -> Iterable[dict[str, Any]]:
         """The chunks a piece is streamed as."""
-        raise NotImplementedError
 
     def usage_chunk(self, usage: dict[str, int]) -> dict[str, Any]:
         """The chunk that ends a stream with the numbers of tokens."""
