@@ -20,8 +20,8 @@ class SolverConfig:
     Attributes:
         solver: `grid` tries evenly spaced values (the paper's; 21 of them by default). `refine` goes on from the
             best of them by bisection. `bracket` bisects between the two values of alpha at which one of the two KL
-            conditions holds. `newton` steps on a fourth-order expansion and mostly looks at the vocabulary once or twice.
-            `static` uses `alpha` as it is (proxy tuning is `alpha=1`). `joint` moves all experts at once.
+            conditions holds. `newton` steps on a fourth-order expansion and mostly looks at the vocabulary once or
+            twice. `static` uses `alpha` as it is (proxy tuning is `alpha=1`). `joint` moves all experts at once.
         target: What several experts ask for: the mean of their KL pairs (`centroid`, what the paper's sum over
             experts amounts to) or the pair of the expert that moved farthest from its base (`max`).
         low: Smallest alpha that is tried.

@@ -378,7 +378,8 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
             inputs: Prompts, padded on the left.
             generation_config: Settings.
             speculative: Whether an expert drafts tokens that the other models then check together. The same tokens
-                when greedy, the same distribution when sampling. Helps where drafts are often right, most with single rows.
+                when greedy, the same distribution when sampling. Helps where drafts are often right, most with single
+                rows.
             trace: Collects alpha, divergences and flags of every token; not with beams.
             **kwargs: As for any model; also `prior` and `contexts`, see `forward`. Generation ends where a model can
                 read no more.
