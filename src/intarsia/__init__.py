@@ -14,8 +14,10 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "audit",
+    "classification",
     "data",
     "engine",
+    "evals",
     "experiments",
     "finetune",
     "fusion",

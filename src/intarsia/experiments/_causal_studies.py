@@ -15,9 +15,9 @@ from intarsia.audit.causal.problems import StateKey
 from intarsia.audit.causal.questions import Question
 from intarsia.audit.causal.scoring import score
 from intarsia.audit.causal.solver import solve
-from intarsia.audit.causal.statistics import mcnemar
 from intarsia.audit.causal.streams import Stream
 from intarsia.experiments._causal_recipe import NamesRecipe, NoiseRecipe, ScorerRecipe, SolverRecipe
+from intarsia.metrics.shares import mcnemar
 
 Columns = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.float64]

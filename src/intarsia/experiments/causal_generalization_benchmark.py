@@ -85,7 +85,7 @@ def run(context: Context) -> Outcome:
 
 
 def _share(system: str, dataset: str, metric: str, right: int, n: int) -> Row:
-    from intarsia.audit.causal.statistics import wilson
+    from intarsia.metrics.shares import wilson
 
     value, low, high, _ = wilson(right, n)
     return Row(system, dataset, metric, None, 100 * value, 100 * low, 100 * high, n)
@@ -211,8 +211,8 @@ def _judge_names(found: dict[str, Any]) -> _Verdicts:
 
 
 def _figures(scorers: list[dict[str, Any]], noise: list[dict[str, Any]]) -> list[Figure]:
-    from intarsia.audit.causal.statistics import wilson
     from intarsia.experiments import plots
+    from intarsia.metrics.shares import wilson
 
     def estimate(right: int, n: int) -> Estimate:
         value, low, high, _ = wilson(right, n)

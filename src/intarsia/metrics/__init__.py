@@ -1,37 +1,33 @@
-"""Scores of predictions, thin adapters over scikit-learn and SciPy, and bootstrap intervals for them.
+"""Scores of predictions, thin adapters over scikit-learn and SciPy, and intervals and tests for them.
 
-Every score is called with references first, then predictions.
+Every score is called with references first, then predictions. Names are imported when they are first used.
 """
 
-from intarsia.metrics.intervals import Difference, Interval, bootstrap_interval, paired_difference
-from intarsia.metrics.normalized import normalized_difference, normalized_interval, normalized_score
-from intarsia.metrics.scores import (
-    accuracy,
-    accuracy_and_f1,
-    exact_match,
-    exact_matches,
-    macro_f1,
-    matthews,
-    pearson,
-    pearson_spearman,
-    spearman,
-)
+from intarsia._lazy import lazy_names
 
-__all__ = [
-    "Difference",
-    "Interval",
-    "accuracy",
-    "accuracy_and_f1",
-    "bootstrap_interval",
-    "exact_match",
-    "exact_matches",
-    "macro_f1",
-    "matthews",
-    "normalized_difference",
-    "normalized_interval",
-    "normalized_score",
-    "paired_difference",
-    "pearson",
-    "pearson_spearman",
-    "spearman",
-]
+_HOMES = {
+    "Difference": "intervals",
+    "Interval": "intervals",
+    "PairedTest": "shares",
+    "Share": "shares",
+    "accuracy": "scores",
+    "accuracy_and_f1": "scores",
+    "bootstrap_interval": "intervals",
+    "exact_match": "scores",
+    "exact_matches": "scores",
+    "holm": "shares",
+    "macro_f1": "scores",
+    "matthews": "scores",
+    "mcnemar": "shares",
+    "normalized_difference": "normalized",
+    "normalized_interval": "normalized",
+    "normalized_score": "normalized",
+    "paired_difference": "intervals",
+    "pearson": "scores",
+    "pearson_spearman": "scores",
+    "spearman": "scores",
+    "wilson": "shares",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

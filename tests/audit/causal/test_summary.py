@@ -10,9 +10,9 @@ from scipy.stats import binomtest
 from intarsia.audit.causal.building import generate_questions
 from intarsia.audit.causal.config import BenchmarkConfig
 from intarsia.audit.causal.scoring import Score, score
-from intarsia.audit.causal.statistics import holm, mcnemar, wilson
 from intarsia.audit.causal.summary import accuracy_by_complexity, compare_names, summarise
 from intarsia.errors import ConfigError, InputError, UnknownNameError
+from intarsia.metrics.shares import holm, mcnemar, wilson
 
 
 @pytest.fixture(scope="module")

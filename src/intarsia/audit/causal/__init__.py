@@ -3,8 +3,7 @@
 Names are imported when they are first used.
 """
 
-from importlib import import_module
-from typing import Any
+from intarsia._lazy import lazy_names
 
 _HOMES = {
     "BASELINES": "baselines",
@@ -29,7 +28,6 @@ _HOMES = {
     "derivation_steps": "models",
     "draw_graph": "generator",
     "from_record": "questions",
-    "mcnemar": "statistics",
     "parse_answer": "answers",
     "generate_questions": "building",
     "read_dataset": "dataset",
@@ -41,18 +39,8 @@ _HOMES = {
     "summarise": "summary",
     "to_record": "questions",
     "user_graph": "user_graphs",
-    "wilson": "statistics",
     "write_dataset": "dataset",
 }
 
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'intarsia.audit.causal' has no attribute {name!r}")
-    return getattr(import_module(f"intarsia.audit.causal.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

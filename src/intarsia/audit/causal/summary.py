@@ -6,8 +6,8 @@ from typing import Any
 
 from intarsia.audit.causal.questions import Complexity, Question
 from intarsia.audit.causal.scoring import FAILURES, Score
-from intarsia.audit.causal.statistics import PairedTest, Share, mcnemar, wilson
 from intarsia.errors import InputError, UnknownNameError
+from intarsia.metrics.shares import PairedTest, Share, mcnemar, wilson
 
 Scored = Sequence[tuple[Question, Score]]
 

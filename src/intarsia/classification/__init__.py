@@ -1,0 +1,1 @@
+"""Classification by a chat model that has seen no training data."""

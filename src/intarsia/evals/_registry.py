@@ -1,0 +1,1 @@
+"""What Inspect finds under `intarsia/`: importing this module registers every task, solver, scorer and provider."""

@@ -1,0 +1,67 @@
+"""A model that is a function: for tests, simulated agents and baselines."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from inspect import isawaitable
+from typing import NamedTuple
+
+from intarsia.evals.chat_model import Message, Reply
+
+
+class Call(NamedTuple):
+    """What a scripted model is asked.
+
+    Attributes:
+        messages: The turns so far.
+        temperature: Of sampling.
+        max_tokens: Most tokens of the answer.
+        seed: Of sampling.
+        key: Name of the call within its run.
+    """
+
+    messages: tuple[Message, ...]
+    temperature: float
+    max_tokens: int
+    seed: int | None
+    key: str | None
+
+    @property
+    def prompt(self) -> str:
+        """What was said last."""
+        return self.messages[-1].content
+
+
+Script = Callable[[Call], str | Reply | Awaitable[str | Reply]]
+
+
+class ScriptedChat:
+    """Answers with what a function returns, and remembers what it was asked.
+
+    Args:
+        script: Gives the answer to a call; may be a coroutine function, and may raise `ModelCallError`.
+        name: What reports call it.
+
+    Attributes:
+        calls: Everything it was asked, in order.
+    """
+
+    def __init__(self, script: Script, *, name: str = "scripted") -> None:
+        self._script = script
+        self.name = name
+        self.calls: list[Call] = []
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        seed: int | None = None,
+        key: str | None = None,
+    ) -> Reply:
+        """Answers a conversation; see `ChatModel.chat`."""
+        call = Call(tuple(messages), temperature, max_tokens, seed, key)
+        self.calls.append(call)
+        answer = self._script(call)
+        if isawaitable(answer):
+            answer = await answer
+        return answer if isinstance(answer, Reply) else Reply(answer)
