@@ -1,6 +1,6 @@
 """How a call of a model can fail."""
 
-from intarsia.errors import IntarsiaError
+from intarsia.errors import InputError, IntarsiaError
 
 
 class ModelCallError(IntarsiaError):
@@ -30,3 +30,26 @@ class ModelCallError(IntarsiaError):
         super().__init__(what, where=where, fix=fix)
         self.retryable = retryable
         self.wait_seconds = wait_seconds
+
+
+class ModelUnusableError(ModelCallError):
+    """A model that will not answer any call: the key is refused, there is no such model or address.
+
+    It ends a run, where other failures of a call are failures of its item.
+    """
+
+
+class BudgetExceededError(InputError):
+    """A run has made all the calls it may make. It ends the run.
+
+    Args:
+        model: Name of the model.
+        max_calls: How many calls were allowed.
+    """
+
+    def __init__(self, model: str, max_calls: int) -> None:
+        super().__init__(
+            f"the run needs more than the {max_calls:,} calls it may make",
+            where=model,
+            fix="allow more calls (max_calls); what is recorded is not asked again",
+        )

@@ -2,33 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
-from typing import NamedTuple
 
-from intarsia.evals.chat_model import Message, Reply
-
-
-class Call(NamedTuple):
-    """What a scripted model is asked.
-
-    Attributes:
-        messages: The turns so far.
-        temperature: Of sampling.
-        max_tokens: Most tokens of the answer.
-        seed: Of sampling.
-        key: Name of the call within its run.
-    """
-
-    messages: tuple[Message, ...]
-    temperature: float
-    max_tokens: int
-    seed: int | None
-    key: str | None
-
-    @property
-    def prompt(self) -> str:
-        """What was said last."""
-        return self.messages[-1].content
-
+from intarsia.evals.call import Call
+from intarsia.evals.protocol import Message, Reply
 
 Script = Callable[[Call], str | Reply | Awaitable[str | Reply]]
 
