@@ -1,21 +1,69 @@
 """`intarsia audit`: evaluation suites for chat models."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from intarsia.cli import console
 
+if TYPE_CHECKING:
+    from intarsia.audit.causal.config import BenchmarkConfig
+    from intarsia.audit.causal.results import AuditResult
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
 causal = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+# The options of the generator, which `generate` and `run` share.
+_GENERATOR = {"rich_help_panel": "Questions"}
+Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same bytes everywhere.", **_GENERATOR)]
+Group = Annotated[str, typer.Option(help="Shape: 00 has 5 tiers, 10 has 6, 20 has 7, 30 has 8.", **_GENERATOR)]
+Level = Annotated[
+    list[int] | None, typer.Option(help="Nodes in a tier. Repeatable; default: all levels.", **_GENERATOR)
+]
+Graphs = Annotated[int, typer.Option(help="Graphs for each level and each of the 4 densities.", **_GENERATOR)]
+Tasks = Annotated[
+    list[str] | None, typer.Option("--task", help="CP, BA, FI or CI. Repeatable; default: all.", **_GENERATOR)
+]
+WhatIfs = Annotated[list[int] | None, typer.Option(help="What-ifs of a CI question. Repeatable.", **_GENERATOR)]
+NameStyles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--names", help="specific, pseudo, letters, bio, che, eco, phy, own, or of --words. Repeatable.", **_GENERATOR
+    ),
+]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prompt",
+        help="zero_shot, one_shot, two_shot, zero_cot, one_cot, two_cot, mis_hint. Repeatable.",
+        **_GENERATOR,
+    ),
+]
+Evidence = Annotated[str, typer.Option(help="full: all roots are observed; partial: some are hidden.", **_GENERATOR)]
+RootStates = Annotated[str, typer.Option(help="true: all roots happen; random: a coin for each.", **_GENERATOR)]
+Distance = Annotated[float, typer.Option(help="Of treatments and outcomes, in (0, 1].", **_GENERATOR)]
+MinimalSets = Annotated[
+    bool, typer.Option("--minimal-sets/--no-minimal-sets", help="List the minimal adjustment sets.", **_GENERATOR)
+]
+ClosedWorldHint = Annotated[
+    bool,
+    typer.Option(
+        "--closed-world-hint/--literal", help="Say that nothing happens without a listed condition.", **_GENERATOR
+    ),
+]
+ShuffleSentences = Annotated[bool, typer.Option("--shuffle-sentences", help="Sentences in random order.", **_GENERATOR)]
+Unique = Annotated[bool, typer.Option("--unique", help="No two graphs that differ in names only.", **_GENERATOR)]
+Clip = Annotated[bool, typer.Option("--clip", help="Fewer what-ifs where a graph has too few events.", **_GENERATOR)]
+WordFile = Annotated[Path | None, typer.Option("--words", help="JSON file of name styles of yours.", **_GENERATOR)]
+GraphFile = Annotated[Path | None, typer.Option("--graph", help="JSON or JSONL file of graphs of yours.", **_GENERATOR)]
 
 
 @app.callback()
 def audit() -> None:
     """Audit what a chat model can do, with generated questions whose answers are proved.
 
-    Example: intarsia audit causal generate --output questions --seed 7
+    Example: intarsia audit causal run --model openai/gpt-4o-mini --graphs 10 --output runs/audit
     """
 
 
@@ -27,34 +75,24 @@ def causal_options() -> None:
 @causal.command()
 def generate(
     output: Annotated[Path, typer.Option(help="Folder to write.")],
-    seed: Annotated[int, typer.Option(help="Seed; the same seed gives the same bytes everywhere.")] = 0,
-    group: Annotated[str, typer.Option(help="Shape: 00 has 5 tiers, 10 has 6, 20 has 7, 30 has 8.")] = "00",
-    level: Annotated[list[int] | None, typer.Option(help="Nodes in a tier. Repeatable; default: all levels.")] = None,
-    graphs: Annotated[int, typer.Option(help="Graphs for each level and each of the 4 densities.")] = 50,
-    task: Annotated[list[str] | None, typer.Option(help="CP, BA, FI or CI. Repeatable; default: all.")] = None,
-    what_ifs: Annotated[list[int] | None, typer.Option(help="What-ifs of a CI question. Repeatable.")] = None,
-    names: Annotated[
-        list[str] | None,
-        typer.Option(help="specific, pseudo, letters, bio, che, eco, phy, own, or of --words. Repeatable."),
-    ] = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(help="zero_shot, one_shot, two_shot, zero_cot, one_cot, two_cot, mis_hint. Repeatable."),
-    ] = None,
-    evidence: Annotated[str, typer.Option(help="full: all roots are observed; partial: some are hidden.")] = "full",
-    root_states: Annotated[str, typer.Option(help="true: all roots happen; random: a coin for each.")] = "true",
-    distance: Annotated[float, typer.Option(help="Of treatments and outcomes, in (0, 1].")] = 1.0,
-    minimal_sets: Annotated[
-        bool, typer.Option("--minimal-sets/--no-minimal-sets", help="List the minimal adjustment sets.")
-    ] = True,
-    closed_world_hint: Annotated[
-        bool, typer.Option("--closed-world-hint/--literal", help="Say that nothing happens without a listed condition.")
-    ] = True,
-    shuffle_sentences: Annotated[bool, typer.Option("--shuffle-sentences", help="Sentences in random order.")] = False,
-    unique: Annotated[bool, typer.Option("--unique", help="No two graphs that differ in names only.")] = False,
-    clip: Annotated[bool, typer.Option("--clip", help="Fewer what-ifs where a graph has too few events.")] = False,
-    words: Annotated[Path | None, typer.Option(help="JSON file of name styles of yours.")] = None,
-    graph: Annotated[Path | None, typer.Option(help="JSON or JSONL file of graphs of yours.")] = None,
+    seed: Seed = 0,
+    group: Group = "00",
+    level: Level = None,
+    graphs: Graphs = 50,
+    task: Tasks = None,
+    what_ifs: WhatIfs = None,
+    names: NameStyles = None,
+    prompt: Prompts = None,
+    evidence: Evidence = "full",
+    root_states: RootStates = "true",
+    distance: Distance = 1.0,
+    minimal_sets: MinimalSets = True,
+    closed_world_hint: ClosedWorldHint = True,
+    shuffle_sentences: ShuffleSentences = False,
+    unique: Unique = False,
+    clip: Clip = False,
+    words: WordFile = None,
+    graph: GraphFile = None,
     export: Annotated[list[str] | None, typer.Option(help="Also write lm-eval or huggingface. Repeatable.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder at --output.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
@@ -63,20 +101,19 @@ def generate(
 
     Example: intarsia audit causal generate --output questions --seed 7 --names specific --names bio --export lm-eval
     """
-    from intarsia.audit.causal.building import OWN_NAMES
-    from intarsia.audit.causal.config import TASKS, BenchmarkConfig
     from intarsia.audit.causal.dataset import write_dataset
     from intarsia.audit.causal.names import read_words
     from intarsia.audit.causal.user_graphs import read_graphs
 
-    config = BenchmarkConfig(
+    config = _benchmark(
+        seed=seed,
         group=group,
-        levels=tuple(level or ()),
+        levels=level,
         graphs=graphs,
-        tasks=tuple(task or TASKS),
-        what_ifs=tuple(what_ifs or (1, 2, 3)),
-        names=tuple(names or [OWN_NAMES if graph else "specific"]),
-        prompts=tuple(prompt or ["zero_shot"]),
+        tasks=task,
+        what_ifs=what_ifs,
+        names=names or (["own"] if graph else None),
+        prompts=prompt,
         evidence=evidence,
         root_states=root_states,
         distance=distance,
@@ -85,7 +122,6 @@ def generate(
         shuffle_sentences=shuffle_sentences,
         unique=unique,
         clip=clip,
-        seed=seed,
     )
     manifest = write_dataset(
         output,
@@ -101,6 +137,218 @@ def generate(
     rows = [{"task": name, "questions": count} for name, count in manifest["questions"].items()]
     console.print_table(rows, {"task": "task", "questions": "questions"})
     console.say(f"wrote {output}: sha256 {manifest['files']['questions.jsonl']}")
+
+
+@causal.command()
+def run(
+    model: Annotated[
+        str,
+        typer.Option(
+            help="asset:NAME, a folder, hf/OWNER/NAME, http://HOST:PORT/v1#NAME, replay:FILE, a provider of Inspect's "
+            "(openai/gpt-4o-mini, ...), or baseline:solver, majority, copy-factual, treatment-parents, empty-set, "
+            "random-set."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the run.")],
+    dataset: Annotated[
+        Path | None, typer.Argument(help="Data set of `generate`; without one, questions are generated.")
+    ] = None,
+    criterion: Annotated[
+        str, typer.Option(help="Rule for BA answers: adjustment, backdoor (stricter) or released (faulty).")
+    ] = "adjustment",
+    extractor: Annotated[
+        str, typer.Option(help="rules; or model: a model writes out answers that the rules cannot read.")
+    ] = "rules",
+    extractor_model: Annotated[
+        str | None, typer.Option(help="The model that does so.", show_default="the one that is asked")
+    ] = None,
+    max_calls: Annotated[int | None, typer.Option(min=0, help="Do not start if more calls may be needed.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 10,
+    engine: Annotated[
+        str, typer.Option(help="inspect; or for very many questions serial, threads, local, ray, ray://HOST:PORT.")
+    ] = "inspect",
+    base_url: Annotated[str | None, typer.Option(help="Where the model is served.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most tokens of a reply.", show_default="1024; 2048 for step by step"),
+    ] = None,
+    model_seed: Annotated[int | None, typer.Option(help="Seed of sampling.")] = None,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds until a call counts as failed.")] = 120,
+    seed: Seed = 0,
+    group: Group = "00",
+    level: Level = None,
+    graphs: Graphs = 50,
+    task: Tasks = None,
+    what_ifs: WhatIfs = None,
+    names: NameStyles = None,
+    prompt: Prompts = None,
+    evidence: Evidence = "full",
+    root_states: RootStates = "true",
+    distance: Distance = 1.0,
+    closed_world_hint: ClosedWorldHint = True,
+    shuffle_sentences: ShuffleSentences = False,
+    unique: Unique = False,
+    clip: Clip = False,
+    words: WordFile = None,
+    graph: GraphFile = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what the folder holds.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Ask a model and report what it can do.
+
+    The number of calls is told before the first one. Stopped at any point, the same command goes on where it was.
+
+    Examples: [cyan]intarsia audit causal run --model openai/gpt-4o-mini --graphs 10 --output runs/mini[/cyan],
+    [cyan]intarsia audit causal run questions --model asset:smollm2-135m-instruct --output runs/smollm2[/cyan]
+    """
+    import shlex
+    import sys
+
+    from intarsia.audit.causal.auditing import run_audit
+    from intarsia.audit.causal.layout import AuditConfig
+    from intarsia.audit.causal.names import read_words
+    from intarsia.audit.causal.user_graphs import read_graphs
+
+    config = AuditConfig(
+        model=model,
+        criterion=criterion,
+        extractor=extractor,
+        extractor_model=extractor_model,
+        base_url=base_url,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=model_seed,
+        engine=engine,
+        concurrency=concurrency,
+        max_calls=max_calls,
+        timeout=timeout,
+    )
+    benchmark = _benchmark(
+        seed=seed,
+        group=group,
+        levels=level,
+        graphs=graphs,
+        tasks=task,
+        what_ifs=what_ifs,
+        names=names or (["own"] if graph else None),
+        prompts=prompt,
+        evidence=evidence,
+        root_states=root_states,
+        distance=distance,
+        minimal_sets=False,
+        closed_world_hint=closed_world_hint,
+        shuffle_sentences=shuffle_sentences,
+        unique=unique,
+        clip=clip,
+    )
+    is_default = benchmark == _benchmark(minimal_sets=False)
+    done = run_audit(
+        output,
+        config,
+        dataset=dataset,
+        benchmark=None if dataset is not None and is_default else benchmark,
+        words=read_words(words) if words else None,
+        subjects=read_graphs(graph) if graph else None,
+        command=f"intarsia {shlex.join(sys.argv[1:])}",
+        overwrite=overwrite,
+        progress=True,
+        say=_say,
+    )
+    _show([done.result], json=json)
+    if done.result.unanswered and not json:
+        console.say("run the same command again to ask those without a reply")
+    _say(f"report: {done.report}")
+
+
+@causal.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or logs (.eval) of intarsia/causal.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for report and tables.", show_default="the run's own folder")
+    ] = None,
+    criterion: Annotated[str | None, typer.Option(help="Rule for BA answers.", show_default="that of each run")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Make tables and report again from what was logged; no model is asked.
+
+    Several runs come on one page, to be compared.
+
+    Example: intarsia audit causal report runs/mini runs/smollm2 --output runs/compared
+    """
+    from intarsia.audit.causal.auditing import write_audit_report
+    from intarsia.errors import InputError
+
+    if output is None and (len(runs) > 1 or not runs[0].is_dir()):
+        raise InputError("logs and several runs have no folder of their own", fix="say where to write: --output FOLDER")
+    results, page = write_audit_report(runs, output or runs[0], criterion=criterion)
+    _show(results, json=json)
+    _say(f"report: {page}")
+
+
+def _benchmark(**settings: Any) -> "BenchmarkConfig":
+    """Returns the settings of a data set; an option that was left out keeps its default."""
+    from intarsia.audit.causal.config import BenchmarkConfig
+
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.items()
+        if value is not None
+    }
+    return BenchmarkConfig(**given)
+
+
+def _show(results: "list[AuditResult]", *, json: bool) -> None:
+    """Prints one table for all models, and what needs no reasoning below it."""
+    if json:
+        tables = [result.to_json() for result in results]
+        console.print_json(tables[0] if len(tables) == 1 else tables)
+        return
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        rows += [{"system": result.model, **_cells(row)} for row in result.table]
+    rows += [_cells(row) for row in results[0].baselines]
+    several = {
+        name: heading
+        for name, heading in {"level": "Level", "names": "Names", "prompt": "Prompt"}.items()
+        if len({row.get(name) for row in rows if name in row}) > 1
+    }
+    columns = {"system": "System", "task": "Task", **several, "right": "Right, %", "interval": "95 % interval"}
+    console.print_table(rows, {**columns, "unread": "Unparsable, %", "n": "n"})
+    for result in results:
+        for row in result.names:
+            if row["task"] == "all":
+                console.out().print(
+                    f"{result.model}: {row['first']} minus {row['second']} names {100 * row['difference']:+.1f} "
+                    f"points, p = {row['p_value']:.3g} ({row['n']} pairs)",
+                    markup=False,
+                    soft_wrap=True,
+                )
+        for row in result.extraction:
+            console.out().print(
+                f"{result.model}, {row['task']}: right {100 * row['rules']['accuracy']:.1f} % as rules read, "
+                f"{100 * row['with_model']['accuracy']:.1f} % with the extracting model; unparsable "
+                f"{100 * row['unparsable_by_rules']:.1f} % and {100 * row['unparsable_with_model']:.1f} %",
+                markup=False,
+                soft_wrap=True,
+            )
+        if result.unanswered:
+            reasons = "; ".join(f"{reason} ({count}x)" for reason, count in result.errors.items())
+            console.complain(f"{result.unanswered} of {result.questions} questions got no reply: {reasons}")
+
+
+def _say(text: str) -> None:
+    # Names of models and folders may hold brackets, which Rich would take for markup.
+    console.err().print(text, markup=False, soft_wrap=True)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    shown = {
+        **row,
+        "right": f"{100 * row['accuracy']:.1f}",
+        "interval": f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
+    }
+    return {**shown, "unread": f"{100 * row['unparsable']:.1f}"} if "unparsable" in row else shown
 
 
 app.add_typer(causal, name="causal")

@@ -1,4 +1,4 @@
-"""Answers that need no reasoning: what a score has to beat."""
+"""Answers that need no reasoning, which a score has to beat, and the exact solver; as responders and as models."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -9,8 +9,11 @@ from intarsia.audit.causal.answers import set_answer, state_answer
 from intarsia.audit.causal.bitsets import bits
 from intarsia.audit.causal.problems import AdjustmentKey, StateKey
 from intarsia.audit.causal.questions import Question
+from intarsia.audit.causal.solver import solve
 from intarsia.audit.causal.streams import Stream
-from intarsia.errors import InputError
+from intarsia.errors import InputError, UnknownNameError
+from intarsia.evals.call import Call
+from intarsia.evals.scripted import ScriptedChat
 
 Responder = Callable[[Question], str]
 """Anything that answers questions."""
@@ -72,6 +75,61 @@ BASELINES: Mapping[str, tuple[str, Responder]] = MappingProxyType(
     }
 )
 """Baselines by name, with the task they are for; `majority` needs to see the questions first."""
+
+BASELINE_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "solver": ("CP", "BA", "FI", "CI"),
+        "majority": ("FI", "CI"),
+        **{name: (task,) for name, (task, _) in BASELINES.items()},
+    }
+)
+"""The tasks that each baseline answers when it is asked as a model."""
+
+
+def responder(name: str, questions: Iterable[Question]) -> Responder:
+    """Returns a baseline by name.
+
+    Args:
+        name: A key of `BASELINE_TASKS`.
+        questions: All questions it will be asked.
+
+    Raises:
+        UnknownNameError: If there is no such baseline.
+        InputError: If `majority` has no states to count.
+    """
+    if name not in BASELINE_TASKS:
+        raise UnknownNameError("baseline", name, BASELINE_TASKS)
+    if name == "solver":
+        return lambda question: solve(question.prompt)
+    return majority(questions) if name == "majority" else BASELINES[name][1]
+
+
+def baseline_model(name: str, questions: Iterable[Question] = ()) -> ScriptedChat:
+    """Returns a baseline as a chat model, which knows its questions by their prompts.
+
+    Args:
+        name: A key of `BASELINE_TASKS`. The solver reads the prompts only; the others need the questions.
+        questions: All questions it will be asked.
+
+    Raises:
+        UnknownNameError: If there is no such baseline.
+        InputError: If it needs questions and there are none, or `majority` has no states to count.
+    """
+    known = {question.prompt: question for question in questions}
+    if not known and name in BASELINE_TASKS and name != "solver":
+        raise InputError(
+            f"baseline {name!r} needs the answer keys of the questions", fix="give the data set: -M dataset=FOLDER"
+        )
+    respond = responder(name, known.values())
+
+    def script(call: Call) -> str:
+        if name == "solver":
+            return solve(call.prompt)
+        if call.prompt not in known:
+            raise InputError(f"baseline {name!r} is asked what is not in its data set", where=call.key)
+        return respond(known[call.prompt])
+
+    return ScriptedChat(script, name=f"baseline:{name}")
 
 
 def _adjustment(question: Question) -> Adjustment:

@@ -11,6 +11,8 @@ TASKS = ("CP", "BA", "FI", "CI")
 PROMPT_STYLES = ("zero_shot", "one_shot", "two_shot", "zero_cot", "one_cot", "two_cot", "mis_hint")
 EVIDENCE = ("full", "partial")
 ROOT_STATES = ("true", "random")
+EXTRACTORS = ("rules", "model")
+"""Who reads replies: rules, or a model where the rules fail."""
 
 GROUPS: Mapping[str, tuple[int, tuple[int, ...]]] = MappingProxyType(
     {"00": (5, (1, 2, 3)), "10": (6, (1, 2, 3)), "20": (7, (1, 2)), "30": (8, (1, 2))}

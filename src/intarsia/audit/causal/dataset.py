@@ -6,7 +6,7 @@ noticed before anything is scored with it.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -92,7 +92,7 @@ def _manifest(
         "own_words": sorted(words) if words else [],
         "own_graphs": len(subjects) if subjects is not None else 0,
         "questions": dict(sorted(counts.items())),
-        "files": {path.relative_to(folder).as_posix(): _hash(path) for path in written},
+        "files": {path.relative_to(folder).as_posix(): file_hash(path) for path in written},
     }
 
 
@@ -122,9 +122,35 @@ def read_dataset(path: str | Path, *, verify: bool = True) -> Iterator[Question]
             yield from_record(record, file=str(file), line=number)
 
 
+def require_keys(questions: Iterable[Question], path: str | Path) -> list[Question]:
+    """Returns the questions of a data set if there are any and all can be scored, so that no call is paid in vain.
+
+    Args:
+        questions: What was read.
+        path: Where from, for the message.
+
+    Raises:
+        DataError: If there is no question, one comes twice, or one has no answer key.
+    """
+    found = list(questions)
+    if not found:
+        raise DataError("the data set is empty", file=path, fix="run intarsia audit causal generate")
+    repeated = [id for id, count in Counter(question.id for question in found).items() if count > 1]
+    if repeated:
+        raise DataError(f"question {repeated[0]!r} is there more than once", file=path, field="id")
+    for question in found:
+        if question.problem.key is None:
+            raise DataError(
+                f"question {question.id!r} has no answer key, so no answer to it can be scored",
+                file=path,
+                fix="use the file that was generated, not one whose answers were taken out",
+            )
+    return found
+
+
 def _verify(file: Path, manifest: Any) -> None:
     known = manifest.get("files", {}) if isinstance(manifest, dict) else {}
-    if file.name in known and known[file.name] != _hash(file):
+    if file.name in known and known[file.name] != file_hash(file):
         raise DataError(
             "the file is not the one its manifest describes",
             file=file,
@@ -132,7 +158,7 @@ def _verify(file: Path, manifest: Any) -> None:
         )
 
 
-def _hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
     digest = sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -37,6 +37,9 @@ _CLOSED_WORLD = "An event with such conditions happens only if at least one of t
 _OPEN_ROOTS = "Any other event may have happened or not."
 
 
+_REPLY_TOKENS, _REASONED_REPLY_TOKENS = 1024, 2048
+
+
 @dataclass(frozen=True, slots=True)
 class PromptConfig:
     """How a problem is put into words.
@@ -83,6 +86,11 @@ def render_prompt(problem: Problem, names: Names, config: PromptConfig, order: S
         asked = render_question(example.problem, example.names, config)
         parts.append(f"Example {number}\n{asked}\n\n{reasoning}{answer}")
     return "\n\n".join([*parts, f"{NOW_YOURS}\n{question}"])
+
+
+def reply_tokens(style: str) -> int:
+    """Returns how many tokens a reply may have: more where the prompt asks to think step by step."""
+    return _REASONED_REPLY_TOKENS if style.endswith("_cot") else _REPLY_TOKENS
 
 
 def render_question(problem: Problem, names: Names, config: PromptConfig, order: Stream | None = None) -> str:
