@@ -25,9 +25,9 @@ _MEMORY = 0.9
 # Tokens without drafts before one is tried again.
 _PROBE = 16
 
-# Processors read weights for one token as fast as memory allows, and take this much longer for two to a dozen tokens
-# (SmolLM2-135M, two cores); on accelerators a few tokens cost what one costs.
-_WIDE_ON_CPU = 1.6
+# A processor takes this much longer for two to eight tokens than for one (SmolLM2-135M, two cores); on accelerators a
+# few tokens cost what one costs.
+_WIDE_ON_CPU = 1.2
 
 
 class _Round(NamedTuple):

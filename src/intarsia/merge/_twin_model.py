@@ -25,6 +25,7 @@ from intarsia.merge.layers import (
 )
 from intarsia.merge.router import Router, mixture_weights, pool_states, prompt_mask
 from intarsia.merge.twin_config import TwinMergedConfig
+from intarsia.models.linear import use_onednn
 
 _SUM_TOLERANCE = 1e-4
 
@@ -70,6 +71,7 @@ class TwinModel(PreTrainedModel):
         if len(set(config.experts)) < len(config.experts):
             raise ModelError(f"expert names must differ, but they are {', '.join(config.experts)}")
         self.base = self._build_base(config.base_config) if base is None else base
+        use_onednn(self.base)
         # One object, so that changes of either (resized embeddings, attention kinds) are saved.
         config.base_config = self.base.config
         if base is None:

@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from intarsia.errors import ModelError
 from intarsia.merge.residuals import FactorSplit, Truncated
+from intarsia.models.linear import OneDNNLinear, linear
 
 
 class Group(NamedTuple):
@@ -133,12 +134,12 @@ class TwinLinear(nn.Linear):
         """Applies the active mixture, or the shared weights alone."""
         request = _mixing()
         if request is None:
-            return F.linear(x, self.weight, self.bias)
+            return linear(x, self.weight, self.bias)
         rows = _by_rows(x, request)
         if self._merging_is_cheaper(rows, request):
             y = self._by_groups(rows, request)
         else:
-            y = F.linear(rows, self._matrix(), self.bias)
+            y = linear(rows, self._matrix(), self.bias)
             if self.rank:
                 terms = self.rank * self.experts
                 z = F.linear(rows, self.residual_a[:terms])
@@ -174,10 +175,10 @@ class TwinLinear(nn.Linear):
 
     def _by_groups(self, rows: Tensor, request: Request) -> Tensor:
         if len(request.groups) == 1:
-            return F.linear(rows, *self._merged(request.groups[0].weights))
+            return linear(rows, *self._merged(request.groups[0].weights))
         y = rows.new_empty(*rows.shape[:2], self.residual_b.shape[1])
         for group in request.groups:
-            y[group.rows] = F.linear(rows[group.rows], *self._merged(group.weights))
+            y[group.rows] = linear(rows[group.rows], *self._merged(group.weights))
         return y
 
 
@@ -212,7 +213,7 @@ class TwinFactorLinear(nn.Linear):
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """Applies the active mixture, or the shared factors alone."""
         request = _mixing()
-        y = F.linear(x, self.weight, self.bias)
+        y = linear(x, self.weight, self.bias)
         if request is None:
             return y + F.linear(x, self.residual_a[: self.rank]) @ self.residual_b[: self.rank]
         rows = _by_rows(x, request)
@@ -322,9 +323,9 @@ def adapt_matrix(module: Any, name: str, experts: int, rank: int, *, bias: bool,
         ModelError: If it is of another kind, such as a quantised layer.
     """
     kinds: dict[type, type] = (
-        {nn.Linear: TwinFactorLinear}
+        {nn.Linear: TwinFactorLinear, OneDNNLinear: TwinFactorLinear}
         if factors
-        else {nn.Linear: TwinLinear, Conv1D: TwinConv1D, nn.Embedding: TwinEmbedding}
+        else {nn.Linear: TwinLinear, OneDNNLinear: TwinLinear, Conv1D: TwinConv1D, nn.Embedding: TwinEmbedding}
     )
     if type(module) not in kinds:
         raise ModelError(

@@ -143,12 +143,15 @@ def _load(
     optional: tuple[str, ...] = (),
 ) -> Any:
     """Loads a full model, or an adapter on its base; weights whose names start with `optional` may be absent."""
+    from intarsia.models.linear import use_onednn
+
     folder = local_folder(ref)
     if is_adapter(folder):
         return _attach(_load_base(folder, auto_class, device, dtype, optional=optional), folder).eval()
     model = _from_pretrained(auto_class, folder, dtype, optional)
     # peft writes these names into adapters and their cards.
     model.name_or_path = model.config.name_or_path = resolve(ref).ref
+    use_onednn(model)
     return model.to(device or default_device())
 
 
