@@ -240,18 +240,32 @@ def test_a_full_disk_is_told_and_leaves_whole_lines(path: Path, monkeypatch: pyt
 
 WRITER = """
 import sys
+from pathlib import Path
 from intarsia.evals import Call, Reply, user
 from intarsia.evals.reply_journal import Entry, ReplyJournal
 journal = ReplyJournal(sys.argv[1])
-for number in range(200):
-    journal.add(Entry("m", Call((user(f"{sys.argv[2]} {number}"),)), Reply("x" * (37 * number))))
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(300):
+    entry = Entry("m", Call((user(f"{sys.argv[2]} {number}"),)), Reply("x" * (37 * number)))
+    journal.add(entry)
+    assert journal.find(entry.call.identity("m")) == entry.reply
 """
 
 
 def test_several_processes_add_to_one_file(path: Path) -> None:
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in "abc"]
-    assert [writer.wait() for writer in writers] == [0, 0, 0]
-    assert len(ReplyJournal(path)) == 600
+    command = [sys.executable, "-c", WRITER, str(path)]
+    writers = [
+        subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for name in "abcd"
+    ]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.close()
+    for writer in writers:
+        assert writer.wait() == 0
+        writer.stdout.close()
+    assert len(ReplyJournal(path)) == 1200
 
 
 # Replaying

@@ -125,7 +125,11 @@ def test_counts_calls_and_tokens() -> None:
 
 
 def test_calls_beyond_the_budget_are_not_made() -> None:
-    inner = ScriptedChat(lambda call: "yes", name="some-model")
+    async def slow(call: Call) -> str:
+        await asyncio.sleep(0)
+        return "yes"
+
+    inner = ScriptedChat(slow, name="some-model")
     model = BudgetedChat(inner, 2)
 
     async def ask() -> list[Reply | BaseException]:
