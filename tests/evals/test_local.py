@@ -188,6 +188,39 @@ def test_closed_model_says_so(tiny_llama: Path) -> None:
         run(model.chat([user("Why?")]))
 
 
+def test_adapters_merged_and_fused_models_by_their_folders(tiny_llama: Path, tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from intarsia.fusion import fuse_models
+    from intarsia.merge import TwinMergingConfig
+    from intarsia.merge.router import Router
+    from intarsia.merge.twin import merge_residuals
+
+    paths = {}
+    for seed, name in enumerate(("news", "mail")):
+        torch.manual_seed(seed)
+        settings = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+        paths[name] = tmp_path / name
+        get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_llama), settings).save_pretrained(paths[name])
+    base = load_causal_lm(tiny_llama, device="cpu")
+    twin = merge_residuals(base.model, str(tiny_llama), paths, config=TwinMergingConfig(rank=2))
+    twin.attach_router(Router(twin.config.hidden_size, 2))
+    # One expert: where the large model is the small one, two would be equally good, and rounding would choose.
+    fused = fuse_models(tiny_llama, tiny_llama, {"news": paths["news"]}, device="cpu").model
+    for name, made in (("twin", twin), ("fused", fused)):
+        made.save_pretrained(tmp_path / name)
+        base.tokenizer.save_pretrained(tmp_path / name)
+    questions = ["one", "another question", "x", "and a longer one still"]
+    for folder in (paths["news"], tmp_path / "twin", tmp_path / "fused"):
+        model = chat_model(str(folder))
+        together = run(ask_all(lambda text, model=model: model.chat([user(text)], max_tokens=8), questions))
+        alone = [run(model.chat([user(text)], max_tokens=8)) for text in questions]
+        assert [outcome.value for outcome in together] == alone
+        assert any(reply.text for reply in alone)
+
+
 @pytest.mark.slow
 def test_real_model_answers_alike_one_by_one_and_together() -> None:
     model = chat_model("asset:smollm2-135m-instruct")
