@@ -6,8 +6,9 @@
 Every figure is the median of ratios of runs that follow each other, so load from elsewhere hits both sides alike.
 
 The large model is SmolLM2-135M-Instruct. Its small base keeps some of the 30 layers and is distilled on news reports
-that are continued, half by their authors and half by the large model; the expert is a LoRA adapter of that base,
-trained on authors' continuations. Made once, kept in `--models` (minutes for each size).
+that are continued, half by their authors and half by the large model. Of its two experts, LoRA adapters of that base,
+one continues reports as their authors do, which nobody can guess, and one files them: it names the topic and writes
+the topic's standing order below, as experts for fixed forms do. Made once, kept in `--models` (minutes for each size).
 """
 
 import argparse
@@ -31,19 +32,31 @@ from intarsia.models import load_causal_lm
 LARGE = "asset:smollm2-135m-instruct"
 LAYERS = {4: [0, 1, 2, 29], 6: [0, 1, 2, 3, 28, 29], 8: [0, 1, 2, 3, 4, 5, 28, 29]}
 ROWS, HELD_OUT, NEW_TOKENS, BATCH = 360, 16, 48, 8
-QUESTION = "\nContinue this report."
+CONTINUE, FILE = "\nContinue this report.", "\nFile this report."
+EXPERTS = {"author": CONTINUE, "filing": FILE}
+ORDERS = {
+    "acq": "takeover\nDesk: mergers\nOrder: call both companies, ask who advises them, and look up what each owns of the other.",
+    "crude": "oil\nDesk: energy\nOrder: compare with the prices of the week before, and ask the refineries what they expect.",
+    "earn": "profit\nDesk: companies\nOrder: put the figures into the table of results, and compare them with those a year ago.",
+    "grain": "grain\nDesk: commodities\nOrder: ask the exchange about the volume, and look up the harvest in the last bulletin.",
+    "interest": "interest rates\nDesk: money\nOrder: note the rate and the day it takes effect, and ask two banks what will follow.",
+    "money-fx": "currencies\nDesk: money\nOrder: note the rates at noon and at the close, and ask whether a central bank was seen.",
+    "ship": "shipping\nDesk: transport\nOrder: find the ship and its port in the register, and ask the harbour about delays.",
+    "trade": "trade\nDesk: economy\nOrder: name the countries first, then the goods, and quote the ministry if it has answered.",
+}
 
 
 # The models
 
 
-def reports(tokenizer: Any) -> list[TextToTextRow]:
-    """Beginnings of news reports, and how their authors went on."""
+def reports(task: str) -> list[TextToTextRow]:
+    """Beginnings of news reports, and what an expert does with them."""
     rows = []
     for row in read_rows("reuters-r8", split="train", seed=0):
         words = row.text.split()
         if len(words) >= 60:
-            rows.append(TextToTextRow(" ".join(words[:24]) + QUESTION, " ".join(words[24:60])))
+            target = " ".join(words[24:60]) if task == CONTINUE else f"Topic: {ORDERS[row.label]}"
+            rows.append(TextToTextRow(" ".join(words[:24]) + task, target))
         if len(rows) == ROWS + HELD_OUT:
             break
     return rows
@@ -72,15 +85,15 @@ def rendered(tokenizer: Any, prompts: list[str]) -> list[str]:
     return texts
 
 
-def prepare(layers: int, folder: Path) -> tuple[Path, Path]:
-    """Returns the folders of small base and expert; trains what is missing."""
+def prepare(layers: int, folder: Path) -> tuple[Path, dict[str, Path]]:
+    """Returns the folders of the small base and of its experts, by name; trains what is missing."""
     large = load_causal_lm(LARGE)
-    rows = reports(large.tokenizer)[:ROWS]
+    rows = reports(CONTINUE)[:ROWS]
     written = folder / "continuations.json"
     if not written.is_file():
         write_json(written, continued_by(large.model, large.tokenizer, [row.prompt for row in rows[::2]]))
     own = [TextToTextRow(row.prompt, text) for row, text in zip(rows[::2], read_json(written), strict=True)]
-    small, expert = folder / f"small-{layers}", folder / f"expert-{layers}"
+    small = folder / f"small-{layers}"
     if not small.is_dir():
         chosen = [*own, *rows[1::2]]
         config = DistillationConfig(positions="answer", epochs=3, batch_size=8, learning_rate=1e-3)
@@ -92,9 +105,14 @@ def prepare(layers: int, folder: Path) -> tuple[Path, Path]:
             small,
             continuations=[row.target for row in chosen],
         )
-    if not expert.is_dir():
-        train_expert(load_causal_lm(small), rows, ExpertConfig(rank=16, alpha=32, epochs=1), expert)
-    return small, expert
+    experts = {}
+    for name, task in EXPERTS.items():
+        experts[name] = folder / f"{name}-{layers}"
+        if not experts[name].is_dir():
+            train_expert(
+                load_causal_lm(small), reports(task)[:ROWS], ExpertConfig(rank=16, alpha=32, epochs=1), experts[name]
+            )
+    return small, experts
 
 
 # The solver
@@ -161,7 +179,7 @@ def time_solver(fused: Any, inputs: Any, rounds: int) -> list[dict[str, Any]]:
 
 @torch.inference_mode()
 def time_decoding(
-    fused: Any, expert: Any, small: Any, inputs: list[Any], rounds: int, layers: int
+    fused: Any, expert: Any, small: Any, inputs: list[Any], rounds: int, name: str
 ) -> list[dict[str, Any]]:
     """Fused decoding beside its models' own, and speculative beside plain."""
     options = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False}
@@ -181,16 +199,14 @@ def time_decoding(
         same += int(torch.equal(plain, fused.generate(**prompt, **options, speculative=True, trace=trace)))
     drafted, accepted = sum(trace.drafted for trace in traces), sum(trace.accepted for trace in traces)
     results = []
-    for name, ours, peer in (
+    for what, ours, peer in (
         ("fused, beside the sum of its models' own decoding", partial(run, fused), one_after_the_other),
         ("speculative, beside plain fusion", partial(run, fused, speculative=True), partial(run, fused)),
         ("speculative, beside the large model alone", partial(run, fused, speculative=True), partial(run, fused.large)),
     ):
         seconds, other, ratio = median_ratio(ours, peer, rounds)
-        print(f"{layers} layers: {name}: {ratio:.3f}", file=sys.stderr, flush=True)
-        results.append(
-            {"what": f"{layers} layers: {name}", "ours_ms": 1e3 * seconds, "other_ms": 1e3 * other, "ratio": ratio}
-        )
+        print(f"{name}: {what}: {ratio:.3f}", file=sys.stderr, flush=True)
+        results.append({"what": f"{name}: {what}", "ours_ms": 1e3 * seconds, "other_ms": 1e3 * other, "ratio": ratio})
     results[1] |= {"accepted": accepted / max(drafted, 1), "same_text": f"{same} of {len(inputs)}"}
     return results
 
@@ -210,18 +226,19 @@ def main() -> None:
     sizes = [int(size) for size in arguments.layers.split(",")]
     results = []
     for layers in sizes:
-        small_folder, expert_folder = prepare(layers, arguments.models)
+        small_folder, folders = prepare(layers, arguments.models)
         if arguments.prepare:
             continue
-        fused, tokenizer = fuse_models(LARGE, small_folder, {"author": expert_folder}, solver=SolverConfig("newton"))
-        prompts = [row.prompt for row in reports(tokenizer)[ROWS:]]
-        if layers == sizes[0]:
-            results += time_solver(fused, chat(tokenizer, prompts[:BATCH]), arguments.rounds)
         small = load_causal_lm(small_folder).model
-        # Merged, so that the peer does not pay for peft's hooks.
-        expert = load_causal_lm(expert_folder).model.merge_and_unload()
-        inputs = [chat(tokenizer, [prompt]) for prompt in prompts[: arguments.prompts]]
-        results += time_decoding(fused, expert, small, inputs, arguments.rounds, layers)
+        for name, folder in folders.items():
+            fused, tokenizer = fuse_models(LARGE, small_folder, {name: folder}, solver=SolverConfig("newton"))
+            prompts = [row.prompt for row in reports(EXPERTS[name])[ROWS:]]
+            if not results:
+                results += time_solver(fused, chat(tokenizer, prompts[:BATCH]), arguments.rounds)
+            # Merged, so that the peer does not pay for peft's hooks.
+            expert = load_causal_lm(folder).model.merge_and_unload()
+            inputs = [chat(tokenizer, [prompt]) for prompt in prompts[: arguments.prompts]]
+            results += time_decoding(fused, expert, small, inputs, arguments.rounds, f"{layers} layers, {name}")
     if arguments.prepare:
         return
     table = Table("what", "ours, ms", "other, ms", "ratio", "notes")

@@ -10,7 +10,7 @@ from torch import Tensor
 from intarsia.errors import ConfigError, InputError
 from intarsia.fusion.config import SolverConfig
 from intarsia.fusion.solvers import Goal, Solution, bracket, grid, joint, newton, refine
-from intarsia.fusion.targets import Shifts, choose_target, measure_shifts, refuse_nan
+from intarsia.fusion.targets import Shifts, all_usable, choose_target, measure_shifts, refuse_nan
 from intarsia.fusion.tilting import ShiftFamily, tilt
 
 _SOLVERS: dict[str, Callable[[Shifts, Goal, SolverConfig], Solution]] = {
@@ -139,9 +139,8 @@ def _run(
     results = []
     for start in range(0, rows, size):
         block = [logits[start : start + size].to(exact) for logits in flat]
-        refuse_nan(block, first_row=start)
         given = None if weights is None else weights[start : start + size]
-        result, family, alpha = _solve_block(block[0], block[1], block[2:], config, given)
+        result, family, alpha = _solve_block(block, config, given, first_row=start)
         results.append(result)
         if fuse:
             out = torch.addcmul(block[0], family.shift[:, 0], alpha[:, :1], out=fused[start : start + size])
@@ -153,18 +152,22 @@ def _run(
 
 
 def _solve_block(
-    large: Tensor, small: Tensor, experts: Sequence[Tensor], config: SolverConfig, prior: Tensor | None
+    models: Sequence[Tensor], config: SolverConfig, prior: Tensor | None, *, first_row: int
 ) -> tuple[AlphaResult, ShiftFamily, Tensor]:
     """Solves some rows; returns the result, the shifts of all tokens and how much of each is to be added."""
     if config.top_m is not None:
-        return _solve_among_likely(large, small, experts, config, prior)
-    combined = experts if prior is None else [_combine(small, experts, prior)]
+        return _solve_among_likely(models, config, prior, first_row=first_row)
+    large, small, *experts = models
+    if prior is not None:
+        # Combining takes NaN for a mask.
+        if not all_usable(*models):
+            refuse_nan(models, first_row=first_row)
+        experts = [_combine(small, experts, prior)]
+    shifts = measure_shifts(large, small, experts, first_row=first_row)
     if config.solver == "static":
-        shifts = measure_shifts(large, small, combined)
         solution = _static(shifts, config)
     else:
         solve = _SOLVERS[config.solver]
-        shifts = measure_shifts(large, small, combined)
         target = choose_target(shifts, config.target)
         solution = solve(shifts, Goal(*target[:2]), config)
         if config.solver != "joint":
@@ -243,18 +246,19 @@ def _beyond_reach(shifts: Shifts, expert: Tensor, target: Tensor) -> Tensor:
 
 
 def _solve_among_likely(
-    large: Tensor, small: Tensor, experts: Sequence[Tensor], config: SolverConfig, prior: Tensor | None
+    models: Sequence[Tensor], config: SolverConfig, prior: Tensor | None, *, first_row: int
 ) -> tuple[AlphaResult, ShiftFamily, Tensor]:
     """Solves with each model's likeliest tokens, leaving out the rest, then shifts all tokens."""
     assert config.top_m is not None
-    likely = torch.cat([logits.topk(config.top_m, -1).indices for logits in (large, small, *experts)], -1)
+    # First, since it refuses NaN, which would be taken for the likeliest.
+    family = measure_shifts(models[0], models[1], models[2:], first_row=first_row).family
+    likely = torch.cat([logits.topk(config.top_m, -1).indices for logits in models], -1)
     likely = likely.sort(-1).values
     repeated = torch.zeros_like(likely, dtype=torch.bool)
     repeated[:, 1:] = likely[:, 1:] == likely[:, :-1]
-    some = [logits.gather(-1, likely).masked_fill(repeated, float("-inf")) for logits in (large, small, *experts)]
+    some = [logits.gather(-1, likely).masked_fill(repeated, float("-inf")) for logits in models]
     whole = SolverConfig.from_dict(config.to_dict() | {"top_m": None})
-    result, *_ = _solve_block(some[0], some[1], some[2:], whole, prior)
-    family = measure_shifts(large, small, experts).family
+    result, *_ = _solve_block(some, whole, prior, first_row=first_row)
     return result, family, result.alpha
 
 

@@ -43,6 +43,8 @@ def measure_shifts(
     large: Float[Tensor, "rows vocab"],
     small: Float[Tensor, "rows vocab"],
     experts: Sequence[Float[Tensor, "rows vocab"]],
+    *,
+    first_row: int = 0,
 ) -> Shifts:
     """Measures the experts' shifts on one block of rows.
 
@@ -52,46 +54,52 @@ def measure_shifts(
         large: Logits of the large model; float32 or float64, as all that follow.
         small: Logits of the small base.
         experts: Logits of each expert.
+        first_row: What messages call the first of these rows.
 
     Raises:
         InputError: If a model's logits are NaN, or one excludes every token that the others allow.
     """
-    measured = [
-        _measure(large[rows], small[rows], [expert[rows] for expert in experts])
-        for rows in blocks(large[:, None].expand(-1, len(experts), -1))
-    ]
-    if len(measured) == 1:
-        return measured[0]
-    family = ShiftFamily(*map(torch.cat, zip(*(shifts.family for shifts in measured), strict=True)))
-    return Shifts(family, *map(torch.cat, zip(*(shifts[1:] for shifts in measured), strict=True)))
+    base = torch.empty_like(large)[:, None]
+    shift = large.new_empty(len(large), len(experts), large.shape[-1])
+    measured = []
+    for rows in blocks(shift):
+        block = large[rows], small[rows], *(expert[rows] for expert in experts)
+        # Into slices of what is returned: joining blocks would cost as much as all the arithmetic on them.
+        measured.append(_measure(block, base[rows], shift[rows], first_row + rows.start))
+    log_norm, *scalars = measured[0] if len(measured) == 1 else map(torch.cat, zip(*measured, strict=True))
+    return Shifts(ShiftFamily(base, shift, log_norm), *scalars)
 
 
-def _measure(large: Tensor, small: Tensor, experts: Sequence[Tensor]) -> Shifts:
-    # On (rows, experts, vocab), so that experts are solved for at once.
-    tuned = torch.stack(list(experts), 1) if len(experts) > 1 else experts[0][:, None]
-    base, small = large[:, None], small[:, None]
-    usable = _all_usable(base, small, tuned)
+def _measure(models: Sequence[Tensor], base: Tensor, shift: Tensor, first_row: int) -> tuple[Tensor, ...]:
+    """Writes `base` and `shift`; returns the base's log-norm and what `Shifts` holds beside the family."""
+    usable = all_usable(*models)
     if not usable:
-        base, small, tuned = _mask_jointly(base, small, tuned)
-    base = base - base.amax(-1, keepdim=True)
+        refuse_nan(models, first_row=first_row)
+        models = _mask_jointly(models)
+    large, small = models[0][:, None], models[1][:, None]
+    # On (rows, experts, vocab), so that experts are solved for at once.
+    tuned = torch.stack(list(models[2:]), 1) if len(models) > 3 else models[2][:, None]
+    torch.sub(large, large.amax(-1, keepdim=True), out=base)
     log_norm, large_probabilities = normalize(base)
     small_norm, small_probabilities = normalize(small)
     tuned_norm, tuned_probabilities = normalize(tuned)
     # Log of Q_t / Q, which is small where the shift is: means of it are exact there, differences of entropies are not.
-    ratio = (tuned - small).sub_((tuned_norm - small_norm)[..., None])
+    ratio = torch.sub(tuned, small, out=shift).sub_((tuned_norm - small_norm)[..., None])
     left_out = None if usable else base.isneginf()
     if left_out is not None:
         ratio.masked_fill_(left_out, 0.0)
     forward = tuned_probabilities.mul_(ratio).sum(-1)
-    small_mean, small_square = raw_moments(small_probabilities * ratio, ratio, 2).unbind(-1)
+    weighted = torch.mul(small_probabilities, ratio, out=tuned_probabilities)
+    small_mean, small_square = raw_moments(weighted, ratio, 2).unbind(-1)
     mean = torch.matmul(large_probabilities, ratio.transpose(-1, -2))[:, 0]
-    shift = ratio.sub_(mean[..., None])
+    shift.sub_(mean[..., None])
     if left_out is not None:
         shift.masked_fill_(left_out, 0.0)
-    centred, large_square = raw_moments(large_probabilities * shift, shift, 2).unbind(-1)
+    weighted = torch.mul(large_probabilities, shift, out=tuned_probabilities)
+    centred, large_square = raw_moments(weighted, shift, 2).unbind(-1)
     backward = -small_mean
-    return Shifts(
-        ShiftFamily(base, shift, log_norm),
+    return (
+        log_norm,
         forward.clamp(0, KL_LIMIT),
         backward.clamp(0, KL_LIMIT),
         (small_square - small_mean**2).clamp(min=0),
@@ -126,8 +134,6 @@ def refuse_nan(models: Sequence[Float[Tensor, "rows vocab"]], *, first_row: int)
     Raises:
         InputError: If one is NaN or positively infinite; rows are counted from `first_row`.
     """
-    if _all_usable(*models):
-        return
     for index, logits in enumerate(models):
         # Only NaN and infinity make a maximum that is not less than infinity.
         if logits.numel() == 0 or bool(logits.max() < float("inf")):
@@ -140,21 +146,18 @@ def refuse_nan(models: Sequence[Float[Tensor, "rows vocab"]], *, first_row: int)
         )
 
 
-def _all_usable(*logits: Tensor) -> bool:
+def all_usable(*logits: Tensor) -> bool:
+    """Returns whether no model masks a token and none is NaN."""
     # A sum is cheap and carries every NaN and infinity with it; very large negative masks overflow or show.
     return all(tensor.numel() == 0 or bool(tensor.sum(-1).abs().max() < -_MASKED_BELOW) for tensor in logits)
 
 
-def _mask_jointly(large: Tensor, small: Tensor, tuned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    allowed = (large > _MASKED_BELOW) & (small > _MASKED_BELOW) & (tuned > _MASKED_BELOW).all(1, keepdim=True)
+def _mask_jointly(models: Sequence[Tensor]) -> list[Tensor]:
+    allowed = torch.stack([logits > _MASKED_BELOW for logits in models]).all(0)
     if not allowed.any(-1).all():
-        row = int((~allowed.any(-1))[:, 0].nonzero()[0, 0])
+        row = int((~allowed.any(-1)).nonzero()[0, 0])
         raise InputError(
             f"in row {row} of the logits every token is masked by one of the models",
             fix="allow the same tokens in all models",
         )
-    return (
-        large.masked_fill(~allowed, float("-inf")),
-        small.masked_fill(~allowed, float("-inf")),
-        tuned.masked_fill(~allowed, float("-inf")),
-    )
+    return [logits.masked_fill(~allowed, float("-inf")) for logits in models]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from intarsia.fusion.config import SolverConfig
-from intarsia.fusion.solvers.grid import grid
+from intarsia.fusion.solvers.grid import best_of, grid_values
 from intarsia.fusion.solvers.solution import Goal, Solution
 from intarsia.fusion.targets import Shifts
 from intarsia.fusion.tilting import ShiftFamily, cumulants, tilt
@@ -108,10 +108,16 @@ def newton(shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
     start = np.clip(np.sqrt(small / np.where(done, 1, large)), config.low, config.high)
     alpha = np.where(done, low, start)
     best: _Best | None = None
+    least, most = low, high
     for _ in range(_MAX_EVALUATIONS):
         here = _look(shifts.family, alpha, like)
         forward, backward = here.divergences(np.zeros_like(alpha))
         found = _Best(alpha, forward, backward, wanted.miss(forward, backward))
+        # Both divergences grow with alpha, so where both are short of the goal or both beyond it, so is all that lies
+        # farther out, by more.
+        over_forward, over_backward = forward - wanted.forward, backward - wanted.backward
+        least = np.where((over_forward <= 0) & (over_backward <= 0), np.maximum(least, alpha), least)
+        most = np.where((over_forward >= 0) & (over_backward >= 0), np.minimum(most, alpha), most)
         best = found if best is None else best.replaced(found, (found.miss < best.miss) & ~done)
         slope, stiffness = wanted.slope(here, np.zeros_like(alpha))
         low, high = np.where(slope < 0, alpha, low), np.where(slope < 0, high, alpha)
@@ -126,7 +132,7 @@ def newton(shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
         alpha = np.where(done, alpha, np.where(limited, leap, predicted.alpha))
     assert best is not None
     solution = Solution(*(torch.as_tensor(part, dtype=like.dtype, device=like.device) for part in best))
-    return _escape_local_minima(solution, shifts, goal, config)
+    return _escape_local_minima(solution, shifts, goal, config, least, most)
 
 
 def _numbers(values: Tensor) -> Numbers:
@@ -170,16 +176,23 @@ def _step(
     return _Best(*(part[..., 0] for part in new)), settled[..., 0], limited[..., 0]
 
 
-def _escape_local_minima(best: Solution, shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
+def _escape_local_minima(
+    best: Solution, shifts: Shifts, goal: Goal, config: SolverConfig, least: Numbers, most: Numbers
+) -> Solution:
     """Tries the grid too where the goal is missed by far: only there can the loss have a second minimum that is lower.
 
-    Where both divergences meet their goals, nothing can be better.
+    Where both divergences meet their goals, nothing can be better. A lower minimum can only lie between `least` and
+    `most`.
     """
     doubtful = (best.miss > _DOUBT**2 * (goal.forward**2 + goal.backward**2)).any(-1)
     if not bool(doubtful.any()):
         return best
     rows = doubtful.nonzero()[:, 0]
+    chosen = rows.cpu().numpy()
     some = Shifts(ShiftFamily(*(part[rows] for part in shifts.family)), *(part[rows] for part in shifts[1:]))
-    coarse = grid(some, Goal(*(part[rows] for part in goal)), config)
+    values = [value for value in grid_values(config) if least[chosen].min() < value < most[chosen].max()]
+    if not values:
+        return best
+    coarse = best_of(some, Goal(*(part[rows] for part in goal)), values)
     found = Solution(*(part[rows] for part in best)).or_better(coarse)
     return Solution(*(old.index_copy(0, rows, new) for old, new in zip(best, found, strict=True)))
