@@ -35,14 +35,22 @@ ROWS, HELD_OUT, NEW_TOKENS, BATCH = 360, 16, 48, 8
 CONTINUE, FILE = "\nContinue this report.", "\nFile this report."
 EXPERTS = {"author": CONTINUE, "filing": FILE}
 ORDERS = {
-    "acq": "takeover\nDesk: mergers\nOrder: call both companies, ask who advises them, and look up what each owns of the other.",
-    "crude": "oil\nDesk: energy\nOrder: compare with the prices of the week before, and ask the refineries what they expect.",
-    "earn": "profit\nDesk: companies\nOrder: put the figures into the table of results, and compare them with those a year ago.",
-    "grain": "grain\nDesk: commodities\nOrder: ask the exchange about the volume, and look up the harvest in the last bulletin.",
-    "interest": "interest rates\nDesk: money\nOrder: note the rate and the day it takes effect, and ask two banks what will follow.",
-    "money-fx": "currencies\nDesk: money\nOrder: note the rates at noon and at the close, and ask whether a central bank was seen.",
-    "ship": "shipping\nDesk: transport\nOrder: find the ship and its port in the register, and ask the harbour about delays.",
-    "trade": "trade\nDesk: economy\nOrder: name the countries first, then the goods, and quote the ministry if it has answered.",
+    "acq": "takeover\nDesk: mergers"
+    "\nOrder: call both companies, ask who advises them, and look up what each owns of the other.",
+    "crude": "oil\nDesk: energy"
+    "\nOrder: compare with the prices of the week before, and ask the refineries what they expect.",
+    "earn": "profit\nDesk: companies"
+    "\nOrder: put the figures into the table of results, and compare them with those a year ago.",
+    "grain": "grain\nDesk: commodities"
+    "\nOrder: ask the exchange about the volume, and look up the harvest in the last bulletin.",
+    "interest": "interest rates\nDesk: money"
+    "\nOrder: note the rate and the day it takes effect, and ask two banks what will follow.",
+    "money-fx": "currencies\nDesk: money"
+    "\nOrder: note the rates at noon and at the close, and ask whether a central bank was seen.",
+    "ship": "shipping\nDesk: transport"
+    "\nOrder: find the ship and its port in the register, and ask the harbour about delays.",
+    "trade": "trade\nDesk: economy"
+    "\nOrder: name the countries first, then the goods, and quote the ministry if it has answered.",
 }
 
 
