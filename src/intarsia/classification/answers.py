@@ -1,9 +1,9 @@
 """Which option an answer names.
 
 Levels, first match counts: `exact` (the option as written, behind `LABEL:`), `normalised` (the same but for case,
-separators, quotes, -ise/-ize), `contained` (the only option named in a sentence, where a name inside a longer name is
-no name of its own). Otherwise the answer is unmapped: text behind `LABEL:` that is no option is not searched for
-elsewhere, and a sentence that names two options names none.
+separators, quotes, -ise/-ize), `contained` (the only option named in a sentence, or the only one behind a word like
+"is", where a name inside a longer name is no name of its own). Otherwise the answer is unmapped: text behind `LABEL:`
+that is no option is not searched for elsewhere, and a sentence that names two options names none.
 """
 
 import re
@@ -17,6 +17,8 @@ Level = Literal["exact", "normalised", "contained"]
 
 _MARKER = re.compile(r"\b(?:LABELS?|CHOICES?)\b[\"'*`\s]*[:\uff1a][*\"'`]*[ \t]*", re.IGNORECASE)
 _QUOTES = " \t\"'`*“”‘’"
+_CUES = frozenset({"is", "be", "as", "with", "choose", "chose", "pick", "picked", "select", "selected"})
+"""Words that are followed by an answer."""
 _NO_WORD = re.compile(r"\W+")
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):])\s+")
 
@@ -94,11 +96,16 @@ def _match(answer: str, known: Sequence[str]) -> Mapped | None:
 
 
 def _contained(plain: str, known: Sequence[str]) -> Mapped | None:
-    rest, found = _words(plain), []
+    rest = _words(plain)
+    named, chosen = dict[str, None](), dict[str, None]()
     for name in sorted(known, key=lambda name: len(_words(name)), reverse=True):
-        if _words(name) in rest:
-            found.append(name)
-            rest = rest.replace(_words(name), " | ")
+        while (place := rest.find(_words(name))) >= 0:
+            named[name] = None
+            if rest[:place].rpartition(" ")[2] in _CUES:
+                chosen[name] = None
+            rest = f"{rest[:place]} | {rest[place + len(_words(name)) :]}"
+    # Labels may be ordinary words ("text", "date"): where several occur, the one that is said to be the answer counts.
+    found = list(chosen or named)
     return Mapped(found[0], "contained") if len(found) == 1 else None
 
 

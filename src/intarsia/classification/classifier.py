@@ -1,6 +1,6 @@
 """Classifying texts: the asynchronous core that the estimator, the command and the evaluations share."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from intarsia.classification import limits
@@ -119,7 +119,7 @@ class Classifier:
         self._ledger.cost.texts += 1
         return replace(found, cut=cut)
 
-    async def stream(self, items: Iterable[Item], *, concurrency: int = 10) -> AsyncIterator[Finished]:
+    async def stream(self, items: Iterable[Item], *, concurrency: int = 10) -> AsyncGenerator[Finished, None]:
         """Classifies texts and yields each as soon as it is done, in any order.
 
         Args:

@@ -1,6 +1,6 @@
 """The classifier as a scikit-learn estimator."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from intarsia.evals.background import run
 from intarsia.evals.protocol import ChatModel
 
 
-class PairwiseClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class PairwiseClassifier(ClassifierMixin, BaseEstimator):
     """Classifies texts with a chat model: reduces the labels to a few, then compares them two at a time.
 
     `fit` trains nothing: it keeps the examples, of which some are shown where two labels are compared. A text is asked
@@ -168,7 +168,7 @@ class PairwiseClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         await self._find(texts)
         return self._labels_of([self._found[text] for text in texts])
 
-    async def aclassify(self, X: Iterable[str]) -> AsyncIterator[tuple[int, Classification]]:
+    async def aclassify(self, X: Iterable[str]) -> AsyncGenerator[tuple[int, Classification], None]:
         """Yields the place and the classification of each text as soon as it is done, in any order."""
         check_is_fitted(self, "classifier_")
         places: dict[str, list[int]] = {}
@@ -201,16 +201,17 @@ class PairwiseClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         async for _ in self._stream(list(dict.fromkeys(text for text in texts if text not in self._found))):
             pass
 
-    async def _stream(self, texts: Sequence[str]) -> AsyncIterator[Classification]:
+    async def _stream(self, texts: Sequence[str]) -> AsyncGenerator[Classification, None]:
         # Going by the text itself, a result does not depend on the other texts.
         items = [Item(text, text) for text in texts]
         finished = self.classifier_.stream(items, concurrency=self.concurrency)
         try:
-            async for each in finished:
-                if not each.outcome.ok:
-                    raise FailedItemError(each.outcome)
-                self._found[texts[each.index]] = each.outcome.value
-                yield each.outcome.value
+            async for place, outcome in finished:
+                found = outcome.value
+                if found is None:
+                    raise FailedItemError(outcome)
+                self._found[texts[place]] = found
+                yield found
         finally:
             await finished.aclose()
 

@@ -26,6 +26,7 @@ class IntentSet:
         gold: Item id -> label.
         hard: Ids of the texts that are marked as hard.
         examples: Example sentences with their labels.
+        empty: Rows that were left out because they have no text.
     """
 
     name: str
@@ -34,6 +35,7 @@ class IntentSet:
     gold: Mapping[str, str]
     hard: frozenset[str]
     examples: tuple[Example, ...]
+    empty: int = 0
 
     def subset(self, kind: str) -> tuple[Item, ...]:
         """Returns `all` texts, the `hard` or the `easy` ones.
@@ -76,14 +78,17 @@ def read_intent_set(folder: str | Path, name: str) -> IntentSet:
     if name not in known:
         raise UnknownNameError("intent set", name, known, where=path)
     labels = LabelSet(tuple(known[name]))
-    items, gold, hard = list[Item](), dict[str, str](), set[str]()
+    items, gold, hard, empty = list[Item](), dict[str, str](), set[str](), 0
     file = folder / f"{name}.dev.jsonl.gz"
     for line, row in read_records(file):
         if row.get("label") not in labels.index:
             raise DataError(f"the gold label {row.get('label')!r} is not in labels.json", file=file, line=line)
+        if not row["text"].strip():
+            empty += 1
+            continue
         items.append(Item(str(row["id"]), row["text"]))
         gold[items[-1].id] = row["label"]
         if row.get("hard"):
             hard.add(items[-1].id)
     demos = [(row["text"], row["label"]) for _, row in read_records(folder / f"{name}.demos.jsonl.gz")]
-    return IntentSet(name, labels, tuple(items), gold, frozenset(hard), tuple(demos))
+    return IntentSet(name, labels, tuple(items), gold, frozenset(hard), tuple(demos), empty)

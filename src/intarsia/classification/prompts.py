@@ -22,13 +22,13 @@ class Asked(NamedTuple):
     Attributes:
         options: The options in the order shown.
         text: The text to classify.
-        count: How many options to name.
+        most: How many options to name.
         worst: Whether the least likely ones are asked for.
     """
 
     options: tuple[str, ...]
     text: str
-    count: int = 1
+    most: int = 1
     worst: bool = False
 
 

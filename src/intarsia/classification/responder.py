@@ -90,9 +90,9 @@ class UtilityResponder:
         if self._noise:
             digest = hashlib.blake2b(f"{self._seed}\x1f{prompt}".encode(), digest_size=16).digest()
             scores = scores + np.random.default_rng(int.from_bytes(digest, "little")).gumbel(size=len(scores))
-        order = np.argsort(-scores, kind="stable")[: asked.count]
+        order = np.argsort(-scores, kind="stable")[: asked.most]
         named = [asked.options[place] for place in order]
-        if asked.count > 1 or asked.worst:
+        if asked.most > 1 or asked.worst:
             return f"LABELS: {', '.join(named)}", None
         logprobs = None
         if self._logprobs:

@@ -46,7 +46,7 @@ async def round_robin(candidates: Sequence[str], compare: Compare) -> Decision:
 
 
 async def single_elimination(candidates: Sequence[str], compare: Compare) -> Decision:
-    """Rounds in which the best meets the worst and losers leave; the best rests if their number is odd (k - 1 duels)."""
+    """Rounds in which best meets worst and losers leave; the best rests if their number is odd (k - 1 duels)."""
     left, duels = list(candidates), list[Duel]()
     while len(left) > 1:
         resting = len(left) % 2

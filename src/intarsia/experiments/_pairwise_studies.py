@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -29,7 +28,6 @@ Numbers = npt.NDArray[np.float64]
 SYSTEMS: Mapping[str, ClassifierConfig] = {
     "one question": ClassifierConfig(method="direct"),
     "ITR + king": ClassifierConfig(duel="zero_shot"),
-    "ITR + king, both orders": ClassifierConfig(duel="zero_shot", both_orders=True),
     "CBWR + king": ClassifierConfig(reducer="cbwr", duel="zero_shot"),
 }
 """What the responder answers. It decides between two labels by their utilities, so chains of thought change nothing."""
@@ -200,47 +198,46 @@ def position_study(
     """Puts the right option at given places of a list, and first or second in duels; asks about an empty text."""
     items = half_hard(each, base.easy, seed)
     utility = Similarities(each.labels, encoder, base.sharpness)
-    responder = UtilityResponder(
-        utility, each.labels, growth=recipe.growth, position_bias=recipe.position_bias, seed=seed
-    )
-    make = partial(Classifier, responder, each.labels, encoder=encoder)
     vectors = encoder.embed(label_texts(each.labels.names))
+
+    def make(system: str, *, noise: bool = True, logprobs: bool = False, both_orders: bool = False) -> Classifier:
+        responder = UtilityResponder(
+            utility,
+            each.labels,
+            growth=recipe.growth,
+            position_bias=recipe.position_bias,
+            noise=noise,
+            logprobs=logprobs,
+            seed=seed,
+        )
+        settings = replace(SYSTEMS[system], seed=seed, both_orders=both_orders)
+        return Classifier(responder, each.labels, settings, encoder=encoder)
+
+    # Without noise all that changes an answer between two orders is the order.
+    duels = {
+        "one order": make("ITR + king", noise=False),
+        "both orders, votes": make("ITR + king", noise=False, both_orders=True),
+        "both orders, log-odds": make("ITR + king", noise=False, both_orders=True, logprobs=True),
+    }
+    empty = [Item(f"empty-{place}", CONTENT_FREE) for place in range(recipe.content_free)]
     return {
         "growth": recipe.growth,
         "bias": recipe.position_bias,
         "options": recipe.options,
         "lists": [
-            _placed(
-                each,
-                items,
-                vectors,
-                system,
-                make(replace(SYSTEMS[system], seed=seed)),
-                recipe.options,
-                recipe.places,
-                0.0,
-            )
-            for system in ("one question", "ITR + king", "ITR + king, both orders")
+            _placed(each, items, vectors, system, make(system), recipe.options, recipe.places, 0.0)
+            for system in ("one question", "ITR + king", "CBWR + king")
         ],
         "duels": [
-            _placed(each, items, vectors, system, make(replace(SYSTEMS[config], seed=seed)), 2, (0, 1), 1.0)
-            for system, config in (("one order", "ITR + king"), ("both orders", "ITR + king, both orders"))
+            _placed(each, items, vectors, system, classifier, 2, (0, 1), 1.0) for system, classifier in duels.items()
         ],
         "content_free": [
             {
                 "system": system,
-                "bias": label_bias(
-                    [
-                        found.label
-                        for found in _classify(
-                            make(replace(SYSTEMS[system], seed=seed)),
-                            [Item(f"empty-{place}", CONTENT_FREE) for place in range(recipe.content_free)],
-                        )
-                    ],
-                    each.labels.names,
-                ),
+                "bias": label_bias([found.label for found in _classify(make(system), empty)], each.labels.names),
+                "n": recipe.content_free,
             }
-            for system in ("one question", "ITR + king", "ITR + king, both orders")
+            for system in SYSTEMS
         ],
     }
 

@@ -17,7 +17,7 @@ PAPER = (
 
 _ACCURACY = "accuracy, %"
 _TOP = "label among the candidates, %"
-_ONE, _TWO, _BOTH = "one question", "ITR + king", "ITR + king, both orders"
+_ONE, _TWO = "one question", "ITR + king"
 _NO_GAIN = 0.05
 """A gain the null control may not reach."""
 
@@ -50,7 +50,8 @@ _NO_GAIN = 0.05
         ),
         Claim(
             "both-orders-help",
-            "duels held in both orders change fewer answers with the place of the right label than those held in one",
+            "duels held in both orders and settled by log-odds change fewer answers with the place of the right label "
+            "than duels held in one",
             "abstract (position bias)",
         ),
         Claim(
@@ -100,7 +101,7 @@ def run(context: Context) -> Outcome:
     ]
     verdicts = {**_judge_options(options), **_judge_places(places), **_judge_break_even(even), **_judge_chats(chats)}
     claims = [context.claim(id, *verdicts[id]) for id in context.claims]
-    return Outcome(rows, claims, _figures(options, places, even), _notes(recipe, options))
+    return Outcome(rows, claims, _figures(options, places, even), _notes(recipe, sets, options))
 
 
 def _chat(ref: str, sets: Any, encoder: Any, recipe: Any, context: Context) -> list[dict[str, Any]]:
@@ -172,7 +173,14 @@ def _place_rows(found: dict[str, Any], name: str) -> list[Row]:
             rows.append(Row(system, dataset, "deviation of recall, points", None, 100 * row["deviation"], n=n))
             rows.append(_mean(system, dataset, "answers changed by the label's place, %", row["flips"]))
     rows += [
-        Row(row["system"], f"{name}, text N/A, {_setting(found)}", "label bias, total variation", None, row["bias"])
+        Row(
+            row["system"],
+            f"{name}, text N/A, {_setting(found)}",
+            "label bias, total variation",
+            None,
+            row["bias"],
+            n=row["n"],
+        )
         for row in found["content_free"]
     ]
     return rows
@@ -187,8 +195,10 @@ def _break_even_rows(found: list[dict[str, Any]], held: list[dict[str, Any]]) ->
             else "encoder (centroids) + duels"
         )
         dataset = f"{row['set']}, hard"
-        interval = [100 * row[end] for end in ("break_even", "low", "high")]
-        rows.append(Row(system, dataset, "right duels needed to beat the encoder alone, %", None, *interval, row["n"]))
+        value, low, high = (100 * row[end] for end in ("break_even", "low", "high"))
+        rows.append(
+            Row(system, dataset, "right duels needed to beat the encoder alone, %", None, value, low, high, row["n"])
+        )
         for error, accuracy in row["curve"]:
             metric = f"expected accuracy, {100 * (1 - error):g} % right duels, %"
             rows.append(Row(system, dataset, metric, None, 100 * accuracy, n=row["n"]))
@@ -292,14 +302,15 @@ def _points(difference: Any) -> str:
 def _judge_places(found: dict[str, Any]) -> _Verdicts:
     from intarsia.metrics.intervals import paired_difference
 
-    one, both = found["duels"]
+    one, votes, both = found["duels"]
     fewer = paired_difference(one["flips"], both["flips"])
     return {
         "both-orders-help": (
             fewer.low > 0,
             f"{100 * float(np.mean(one['flips'])):.1f} % of duels change in one order, "
             f"{100 * float(np.mean(both['flips'])):.1f} % in both: {_points(fewer)} fewer; position bias "
-            f"{one['tv']:.3f} and {both['tv']:.3f}",
+            f"{one['tv']:.3f} and {both['tv']:.3f}; with votes instead of log-odds "
+            f"{100 * float(np.mean(votes['flips'])):.1f} % change, as a draw goes to the label that ranks first",
         )
     }
 
@@ -400,13 +411,13 @@ def _figures(options: list[dict[str, Any]], places: dict[str, Any], even: list[d
     return figures
 
 
-def _notes(recipe: Any, options: list[dict[str, Any]]) -> list[str]:
+def _notes(recipe: Any, sets: Any, options: list[dict[str, Any]]) -> list[str]:
     responder = recipe.responder
     notes = [
         f"The responder is simulated on real texts: its utilities are {responder.sharpness:g} times the cosine of "
         "sentence embeddings of text and label, its choice among m options is argmax((u + b at the first) / T + "
-        "Gumbel noise) with T = 1 + g log2(m / 2). All else, prompts to tournaments, is the library. It shows where the "
-        "method can help, and is no evidence about a language model.",
+        "Gumbel noise) with T = 1 + g log2(m / 2). All else, prompts to tournaments, is the library. It shows where "
+        "the method can help, and is no evidence about a language model.",
         "Two labels are compared in one question there: chains of thought change nothing for this responder.",
         f"{len(options[0]['right'])} texts, all hard ones of {responder.dataset} and as many easy ones times "
         f"{responder.easy:g}, {responder.replicates} shuffles each; intervals are over texts (bootstrap).",
@@ -415,6 +426,7 @@ def _notes(recipe: Any, options: list[dict[str, Any]]) -> list[str]:
         "SmolLM2-135M is not among the models: at choosing one of a few labels it is no better than chance, so a run "
         "with it checks the plumbing and says nothing about the method.",
     ]
+    notes += [f"{each.empty} row of {name} without text is left out." for name, each in sets.items() if each.empty]
     if not recipe.chat.models:
         notes.append("No chat model was given, so the paper's own comparison was not repeated.")
     elif recipe.chat.label_space == "observed":
