@@ -35,6 +35,7 @@ PANELS: dict[str, dict[str, str]] = {
         "generate": "intarsia.cli.generate:generate",
         "chat": "intarsia.cli.chat:chat",
         "serve": "intarsia.cli.serve:serve",
+        "classify": "intarsia.cli.classify:classify",
         "audit": "intarsia.cli.audit:app",
     },
     "Look things up": {
