@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from intarsia.audit.causal.prompts import reply_tokens
 from intarsia.audit.causal.questions import Question
 from intarsia.audit.causal.results import NOT_ASKED
 from intarsia.engine.progress import ProgressBar
-from intarsia.errors import DataError, InputError
+from intarsia.errors import DataError, InputError, MissingExtraError
 from intarsia.evals.protocol import ChatModel, user
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def answered_in_log(path: Path) -> tuple["EvalRun", list[Answered]]:
         InputError: If there is no such file.
         DataError: If it is no log, or one of another task.
     """
+    _require_inspect()
     from intarsia.evals.inspect.logs import read_run
 
     run = read_run(path)
@@ -125,6 +127,7 @@ def answered_in_log(path: Path) -> tuple["EvalRun", list[Answered]]:
 def _ask_through_inspect(
     folder: Path, config: AuditConfig, questions: Sequence[Question], progress: bool
 ) -> list[Answered]:
+    _require_inspect()
     from intarsia.evals.inspect.running import run
 
     parameters = _parameters(folder, config)
@@ -167,6 +170,11 @@ def _ask_through_inspect(
             **parameters,
         )
     return _in_order(questions, _answered(finished))
+
+
+def _require_inspect() -> None:
+    if find_spec("inspect_ai") is None:
+        raise MissingExtraError("inspect-ai", "eval")
 
 
 def _parameters(folder: Path, config: AuditConfig) -> dict[str, Any]:

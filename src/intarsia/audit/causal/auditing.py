@@ -13,7 +13,16 @@ from intarsia.audit.causal.baselines import BASELINE_TASKS
 from intarsia.audit.causal.building import Subject
 from intarsia.audit.causal.config import BenchmarkConfig
 from intarsia.audit.causal.dataset import MANIFEST, QUESTIONS, file_hash, read_dataset, require_keys, write_dataset
-from intarsia.audit.causal.layout import BASELINE, QUESTIONS_FOLDER, RESULTS, RUN, AuditConfig
+from intarsia.audit.causal.layout import (
+    BASELINE,
+    LOGS,
+    QUESTIONS_FOLDER,
+    RECORDING,
+    REPLIES,
+    RESULTS,
+    RUN,
+    AuditConfig,
+)
 from intarsia.audit.causal.names import Words
 from intarsia.audit.causal.questions import Question
 from intarsia.audit.causal.results import AuditResult, audit_result
@@ -96,13 +105,13 @@ def run_audit(
         calls = count_calls(folder, config, questions)
         say(str(calls))
         _check_calls(config, calls.most)
+        start = time.monotonic()
+        answered = ask(folder, config, questions, progress=progress)
     except BaseException:
         # A run that was refused leaves nothing that a mended command would have to overwrite.
-        if is_new:
+        if is_new and not any((folder / name).exists() for name in (LOGS, RECORDING, REPLIES)):
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    start = time.monotonic()
-    answered = ask(folder, config, questions, progress=progress)
     record["wall_seconds"] = round(record.get("wall_seconds", 0.0) + time.monotonic() - start, 1)
     files.write_json(folder / RUN, record)
     return _write(folder, config, answered, record)

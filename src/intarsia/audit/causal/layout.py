@@ -21,6 +21,8 @@ BASELINE = "baseline:"
 INSPECT = "inspect"
 """The engine that writes logs of Inspect; the others are backends of `engine.map`."""
 
+_ENGINES = (INSPECT, "serial", "threads", "local", "ray")
+
 QUESTIONS_FOLDER, LOGS = "questions", "logs"
 RUN, RESULTS, REPLIES, RECORDING = "run.json", "results.json", "replies.jsonl", "recording.jsonl"
 
@@ -72,6 +74,8 @@ class AuditConfig:
             raise ConfigError("model", self.model, "the name of a model")
         if self.model.startswith(BASELINE) and self.model.removeprefix(BASELINE) not in BASELINE_TASKS:
             raise UnknownNameError("baseline", self.model.removeprefix(BASELINE), BASELINE_TASKS)
+        if self.engine not in _ENGINES and not self.engine.startswith(("ray://", "ray:")):
+            raise UnknownNameError("engine", self.engine, _ENGINES)
         if self.temperature < 0:
             raise ConfigError("temperature", self.temperature, "at least 0")
         for name in ("concurrency", "timeout"):

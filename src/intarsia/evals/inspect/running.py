@@ -90,6 +90,8 @@ def run(
                 )
             roles = dict(model_roles) if model_roles else None
             logs = inspect_eval(task, model=model, model_roles=roles, task_args=params, **common)
+    if not logs:  # so Inspect says that it was interrupted
+        raise KeyboardInterrupt
     return _finished(logs[0], log_dir)
 
 
