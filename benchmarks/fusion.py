@@ -33,7 +33,8 @@ LARGE = "asset:smollm2-135m-instruct"
 LAYERS = {4: [0, 1, 2, 29], 6: [0, 1, 2, 3, 28, 29], 8: [0, 1, 2, 3, 4, 5, 28, 29]}
 ROWS, HELD_OUT, NEW_TOKENS, BATCH = 360, 16, 48, 8
 CONTINUE, FILE = "\nContinue this report.", "\nFile this report."
-EXPERTS = {"author": CONTINUE, "filing": FILE}
+# What an expert is asked, and passes over its training rows.
+EXPERTS = {"author": (CONTINUE, 1), "filing": (FILE, 3)}
 ORDERS = {
     "acq": "takeover\nDesk: mergers"
     "\nOrder: call both companies, ask who advises them, and look up what each owns of the other.",
@@ -114,11 +115,14 @@ def prepare(layers: int, folder: Path) -> tuple[Path, dict[str, Path]]:
             continuations=[row.target for row in chosen],
         )
     experts = {}
-    for name, task in EXPERTS.items():
+    for name, (task, epochs) in EXPERTS.items():
         experts[name] = folder / f"{name}-{layers}"
         if not experts[name].is_dir():
             train_expert(
-                load_causal_lm(small), reports(task)[:ROWS], ExpertConfig(rank=16, alpha=32, epochs=1), experts[name]
+                load_causal_lm(small),
+                reports(task)[:ROWS],
+                ExpertConfig(rank=16, alpha=32, epochs=epochs),
+                experts[name],
             )
     return small, experts
 
@@ -240,7 +244,7 @@ def main() -> None:
         small = load_causal_lm(small_folder).model
         for name, folder in folders.items():
             fused, tokenizer = fuse_models(LARGE, small_folder, {name: folder}, solver=SolverConfig("newton"))
-            prompts = [row.prompt for row in reports(EXPERTS[name])[ROWS:]]
+            prompts = [row.prompt for row in reports(EXPERTS[name][0])[ROWS:]]
             if not results:
                 results += time_solver(fused, chat(tokenizer, prompts[:BATCH]), arguments.rounds)
             # Merged, so that the peer does not pay for peft's hooks.
