@@ -15,7 +15,7 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -33,8 +33,6 @@ LARGE = "asset:smollm2-135m-instruct"
 LAYERS = {4: [0, 1, 2, 29], 6: [0, 1, 2, 3, 28, 29], 8: [0, 1, 2, 3, 4, 5, 28, 29]}
 ROWS, HELD_OUT, NEW_TOKENS, BATCH = 360, 16, 48, 8
 CONTINUE, FILE = "\nContinue this report.", "\nFile this report."
-# What an expert is asked, and passes over its training rows.
-EXPERTS = {"author": (CONTINUE, 1), "filing": (FILE, 3)}
 ORDERS = {
     "acq": "takeover\nDesk: mergers"
     "\nOrder: call both companies, ask who advises them, and look up what each owns of the other.",
@@ -53,6 +51,17 @@ ORDERS = {
     "trade": "trade\nDesk: economy"
     "\nOrder: name the countries first, then the goods, and quote the ministry if it has answered.",
 }
+
+
+class Expert(NamedTuple):
+    """What an expert is asked, passes over its training rows, and tokens it is to write when it is timed."""
+
+    question: str
+    epochs: int
+    tokens: int
+
+
+EXPERTS = {"author": Expert(CONTINUE, 1, NEW_TOKENS), "filing": Expert(FILE, 3, 28)}
 
 
 # The models
@@ -115,13 +124,13 @@ def prepare(layers: int, folder: Path) -> tuple[Path, dict[str, Path]]:
             continuations=[row.target for row in chosen],
         )
     experts = {}
-    for name, (task, epochs) in EXPERTS.items():
+    for name, kind in EXPERTS.items():
         experts[name] = folder / f"{name}-{layers}"
         if not experts[name].is_dir():
             train_expert(
                 load_causal_lm(small),
-                reports(task)[:ROWS],
-                ExpertConfig(rank=16, alpha=32, epochs=epochs),
+                reports(kind.question)[:ROWS],
+                ExpertConfig(rank=16, alpha=32, epochs=kind.epochs),
                 experts[name],
             )
     return small, experts
@@ -191,10 +200,10 @@ def time_solver(fused: Any, inputs: Any, rounds: int) -> list[dict[str, Any]]:
 
 @torch.inference_mode()
 def time_decoding(
-    fused: Any, expert: Any, small: Any, inputs: list[Any], rounds: int, name: str
+    fused: Any, expert: Any, small: Any, inputs: list[Any], rounds: int, tokens: int, name: str
 ) -> list[dict[str, Any]]:
     """Fused decoding beside its models' own, and speculative beside plain."""
-    options = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False}
+    options = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
 
     def run(model: Any, **extra: Any) -> None:
         for prompt in inputs:
@@ -244,13 +253,15 @@ def main() -> None:
         small = load_causal_lm(small_folder).model
         for name, folder in folders.items():
             fused, tokenizer = fuse_models(LARGE, small_folder, {name: folder}, solver=SolverConfig("newton"))
-            prompts = [row.prompt for row in reports(EXPERTS[name][0])[ROWS:]]
+            prompts = [row.prompt for row in reports(EXPERTS[name].question)[ROWS:]]
             if not results:
                 results += time_solver(fused, chat(tokenizer, prompts[:BATCH]), arguments.rounds)
             # Merged, so that the peer does not pay for peft's hooks.
             expert = load_causal_lm(folder).model.merge_and_unload()
             inputs = [chat(tokenizer, [prompt]) for prompt in prompts[: arguments.prompts]]
-            results += time_decoding(fused, expert, small, inputs, arguments.rounds, f"{layers} layers, {name}")
+            results += time_decoding(
+                fused, expert, small, inputs, arguments.rounds, EXPERTS[name].tokens, f"{layers} layers, {name}"
+            )
     if arguments.prepare:
         return
     table = Table("what", "ours, ms", "other, ms", "ratio", "notes")
