@@ -27,7 +27,14 @@ def test_outcomes_are_in_the_order_of_the_items_however_many_run_at_once(concurr
 
 def test_each_comes_as_soon_as_it_is_done() -> None:
     async def ask() -> list[int]:
-        return [place async for place, _ in ask_each(double, range(4), concurrency=4)]
+        turns = [asyncio.Event() for _ in range(4)]
+        turns[3].set()
+        places = []
+        async for place, _ in ask_each(lambda number: turns[number].wait(), range(4), concurrency=4):
+            places.append(place)
+            # Nobody else lets the next one finish.
+            turns[place - 1].set()
+        return places
 
     assert run(ask()) == [3, 2, 1, 0]
 

@@ -1,6 +1,7 @@
 """Asking in worker processes."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,22 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")]))
 
 
+@pytest.fixture
+def cluster() -> Iterator[None]:
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    for attempt in range(3):
+        try:
+            ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
+            break
+        except Exception as error:  # Ray gives its processes half a minute, which a busy machine may exceed.
+            ray.shutdown()
+            if attempt == 2 or "timed out during startup" not in str(error):
+                raise
+    yield
+    ray.shutdown()
+
+
 def without_frames(outcomes: list[Outcome]) -> list[tuple[object, ...]]:
     return [(outcome.key, outcome.value, outcome.error) for outcome in outcomes]
 
@@ -36,9 +53,11 @@ def in_this_process(address: str) -> list[tuple[object, ...]]:
     "backend",
     ["serial", "threads", "local", pytest.param("ray", marks=pytest.mark.slow)],
 )
-def test_workers_give_what_this_process_gives_and_resume_from_the_recording(tmp_path: Path, backend: str) -> None:
+def test_workers_give_what_this_process_gives_and_resume_from_the_recording(
+    request: pytest.FixtureRequest, tmp_path: Path, backend: str
+) -> None:
     if backend == "ray":
-        pytest.importorskip("ray")
+        request.getfixturevalue("cluster")
     record = tmp_path / "replies.jsonl"
     with MisbehavingServer() as server:
         address = f"{server.url}#m"

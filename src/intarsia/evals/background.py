@@ -32,11 +32,19 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         task.add_done_callback(lambda _: ended.set())
         started.append(task)
 
-    loop.call_soon_threadsafe(start)
+    def cancel() -> None:
+        if started:
+            started[0].cancel()
+        else:
+            coroutine.close()
+            ended.set()
+
     try:
+        loop.call_soon_threadsafe(start)
         ended.wait()
     except BaseException:
-        loop.call_soon_threadsafe(lambda: started[0].cancel())
+        # Ctrl-C may come before the start is under way, too.
+        loop.call_soon_threadsafe(cancel)
         ended.wait()
         raise
     return started[0].result()
