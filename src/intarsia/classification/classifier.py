@@ -147,17 +147,17 @@ class Classifier:
         if len(options) == 1:
             return Classification(item.id, options[0], options[0], options, {options[0]: 1.0}, 1.0)
         if self._model is None or not self.config.asks:
-            ranking = nearest_label(self._vectors, text, options, self.config.prototypes)
-            return self._result(item, tuple(ranking.scores)[: self.config.k], ranking.scores, (), None)
+            scores = nearest_label(self._vectors, text, options, self.config.prototypes)
+            return self._result(item, tuple(scores)[: self.config.k], scores, (), None)
         name = f"{self.config.method}/{item.id}"
         questions = Questions(self._model, name, item.id, self.labels, self.config, self._ledger, shuffle=item.shuffle)
         if self.config.method == "two_stage":
             return await self._two_stages(item, text, options, questions)
         if self.config.method == "self_consistency":
-            ranking = await ask_votes(questions, text, options)
+            scores = await ask_votes(questions, text, options)
         else:
-            ranking = await ask_once(questions, text, options, self._demonstrations)
-        return self._result(item, tuple(ranking.scores), ranking.scores, (), questions)
+            scores = await ask_once(questions, text, options, self._demonstrations)
+        return self._result(item, tuple(scores), scores, (), questions)
 
     async def _two_stages(
         self, item: Item, text: str, options: tuple[str, ...], questions: Questions

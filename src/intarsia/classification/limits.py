@@ -41,10 +41,10 @@ def check_context(labels: LabelSet, config: ClassifierConfig) -> None:
             )
     longest = "x" * config.max_characters
     shown = [("x" * config.max_characters, labels.names[0])] * (config.few_shot if config.method == "few_shot" else 0)
-    # The encoder reduces options without a list of them, windows show a few at a time.
+    # An encoder reduces options without a list of them, and windows show a few at a time.
     options = labels.names
     if config.method == "two_stage" and config.reducer in ("encoder", "supervised", "cbwr"):
-        most = config.window if config.reducer == "cbwr" else min(config.k, 2)
+        most = max(config.window, config.k) if config.reducer == "cbwr" else 2
         options = tuple(sorted(labels.names, key=lambda name: len(labels.lines([name])), reverse=True)[:most])
     tokens = count_tokens(prompts.pick_one(labels, options, longest, steps=True, examples=shown))
     if tokens > room:

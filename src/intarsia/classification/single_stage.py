@@ -1,7 +1,6 @@
 """What a classification is compared with: one question over all options, votes of it, or no question."""
 
 from collections import Counter
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,20 +14,13 @@ from intarsia.classification.vectors import LabelVectors
 _ONE_VOTE = 2 / 3  # Laplace's rule: (votes + 1) / (answers + 2)
 _SHARPNESS = 30.0
 
-
-class Ranking(NamedTuple):
-    """Labels with probabilities, the most likely first; empty if no answer named an option.
-
-    Attributes:
-        scores: Label -> probability; what is missing to 1 belongs to labels that were not named.
-    """
-
-    scores: dict[str, float]
+Scores = dict[str, float]
+"""Labels with probabilities, the most likely first; what is missing to 1 belongs to labels that were not named."""
 
 
 async def ask_once(
     questions: Questions, text: str, options: tuple[str, ...], demonstrations: Demonstrations | None
-) -> Ranking:
+) -> Scores:
     """Asks for the one option that fits best: plainly, step by step, or after examples."""
     method = questions.config.method
     examples: list[Example] = []
@@ -38,12 +30,12 @@ async def ask_once(
     prompt = prompts.pick_one(questions.labels, shown, text, steps=method == "direct_cot", examples=examples)
     mapped, reply = await questions.pick(prompt, shown, method)
     if mapped is None:
-        return Ranking({})
+        return {}
     probability = answer_probability(reply)
-    return Ranking({mapped.label: _ONE_VOTE if probability is None else probability})
+    return {mapped.label: _ONE_VOTE if probability is None else probability}
 
 
-async def ask_votes(questions: Questions, text: str, options: tuple[str, ...]) -> Ranking:
+async def ask_votes(questions: Questions, text: str, options: tuple[str, ...]) -> Scores:
     """Asks several times over shuffled options, step by step and with sampling (Wang et al. 2023); shares of votes."""
     votes: Counter[str] = Counter()
     for draw in range(questions.config.votes):
@@ -53,12 +45,12 @@ async def ask_votes(questions: Questions, text: str, options: tuple[str, ...]) -
             prompt, shown, "vote", temperature=questions.config.vote_temperature, draw=draw
         )
         votes.update([mapped.label] if mapped else [])
-    return Ranking({label: count / questions.config.votes for label, count in votes.most_common()})
+    return {label: count / questions.config.votes for label, count in votes.most_common()}
 
 
-def nearest_label(vectors: LabelVectors, text: str, options: tuple[str, ...], prototypes: str) -> Ranking:
+def nearest_label(vectors: LabelVectors, text: str, options: tuple[str, ...], prototypes: str) -> Scores:
     """Ranks options by sentence embedding; the probabilities are a softmax of cosines times 30."""
     closeness = _SHARPNESS * (vectors.of_labels(options, prototypes) @ vectors.of_text(text)).astype(float)
     chances = np.exp(closeness - closeness.max())
     chances /= chances.sum()
-    return Ranking({options[place]: float(chances[place]) for place in np.argsort(-closeness, kind="stable")})
+    return {options[place]: float(chances[place]) for place in np.argsort(-closeness, kind="stable")}

@@ -84,6 +84,7 @@ def classify(
 
     [bold]Example[/bold]: intarsia classify tickets.jsonl --labels intents.txt --model openai/gpt-4o-mini
     """
+    import hashlib
     import json
     from contextlib import ExitStack
     from dataclasses import asdict
@@ -136,7 +137,7 @@ def classify(
         "model": asked.name if asked is not None else None,
         "encoder": encoder,
         "labels": {name: known.descriptions.get(name, "") for name in known.names},
-        "examples": shown,
+        "examples": hashlib.sha256(json.dumps(shown).encode()).hexdigest(),
     }
     with ExitStack() as files:
         results = files.enter_context(ResultFile(output, settings, overwrite=overwrite)) if output is not None else None
