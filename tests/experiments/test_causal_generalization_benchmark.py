@@ -53,14 +53,49 @@ def test_every_study_is_there_and_every_claim_judged(run):
     assert ("baseline: copy the facts", "counterfactuals, 15 nodes, 3 what-ifs", "right answers, %") in found
     assert all(row.paper is None for row in outcome.rows)
     assert [claim.id for claim in outcome.claims] == [claim.id for claim in registry.get(SLUG).claims]
-    assert all(claim.holds is not None for claim in outcome.claims)
     held = {claim.id: claim.holds for claim in outcome.claims}
+    for claim in outcome.claims:
+        assert (claim.holds is None) == claim.id.startswith("models-")
+        if claim.holds is None:
+            assert "no language model was given" in claim.evidence
+    assert "No language model is asked here" in outcome.notes[0]
     assert held["keys-are-right"]
     assert held["right-answer-passes"]
     assert held["steps-are-hard"]
     assert len(outcome.figures) == 3
 
     again, lines = run(CONFIG)
+    assert again.rows == outcome.rows
+    assert all(line.endswith("already done") for line in lines)
+
+
+def test_models_that_are_given_are_asked_and_judged(run, monkeypatch):
+    monkeypatch.setenv("INTARSIA_MODELS", " baseline:solver, scripted/hasty ")
+    pytest.importorskip("inspect_ai", reason="the extra 'eval' is not installed")
+    from intarsia.audit.causal.solver import solve
+    from intarsia.evals.inspect import add_script
+
+    def hasty(call):
+        long = len(call.prompt) > 900 or "acid" in call.prompt
+        return "ANSWER: none" if long else solve(call.prompt)
+
+    add_script("hasty", hasty)
+    models = {"ask": ["openai/not-asked"], "levels": [1, 3], "graphs": 1, "prompts": ["zero_shot"]}
+    outcome, lines = run({**CONFIG, "models": models})
+    found = {(row.system, row.dataset, row.metric): row for row in outcome.rows}
+    paths = "causal paths, 15 nodes, bio names, zero_shot"
+    assert found["baseline:solver", paths, "right answers, %"].measured == 100
+    assert found["baseline:solver", paths, "right answers, %"].n == 4
+    sets = "adjustment sets, 15 nodes, bio names, zero_shot"
+    assert found["baseline:solver", sets, "right answers, %"].measured == 100
+    assert ("scripted/hasty", sets, "published scorer: accepted, %") in found
+    claims = {claim.id: claim for claim in outcome.claims}
+    # The solver does not fall with size, so not all models do.
+    assert claims["models-fall-with-size"].holds is False
+    assert "baseline:solver, causal paths: 100.0 % and 100.0 %" in claims["models-fall-with-size"].evidence
+    assert claims["models-mind-names"].holds is True
+    assert "Language models asked: baseline:solver, scripted/hasty" in outcome.notes[0]
+    again, lines = run({**CONFIG, "models": models})
     assert again.rows == outcome.rows
     assert all(line.endswith("already done") for line in lines)
 

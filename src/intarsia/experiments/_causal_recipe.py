@@ -1,5 +1,6 @@
 """The settings of the causal benchmark's reproduction."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,35 @@ class NamesRecipe:
 
 
 @dataclass(frozen=True)
+class ModelsRecipe:
+    """E5, language models.
+
+    Attributes:
+        ask: Models, as `intarsia audit causal run --model` takes them; the environment variable `INTARSIA_MODELS`,
+            names separated by commas, takes their place. None are asked if both are empty.
+        levels: Nodes in a tier.
+        graphs: Graphs for every level and number of passes.
+        names: Name styles: one with invented names, then one with real words.
+        prompts: Prompt styles.
+        concurrency: Calls at once.
+        engine: As in `intarsia audit causal run --engine`.
+    """
+
+    ask: tuple[str, ...] = ()
+    levels: tuple[int, ...] = (1, 2, 3)
+    graphs: int = 13
+    names: tuple[str, str] = ("specific", "bio")
+    prompts: tuple[str, ...] = ("zero_shot", "zero_cot")
+    concurrency: int = 10
+    engine: str = "inspect"
+
+    def asked(self) -> tuple[str, ...]:
+        """The models to ask: those of the environment, or else the recipe's."""
+        given = tuple(name.strip() for name in os.environ.get("INTARSIA_MODELS", "").split(",") if name.strip())
+        return given or self.ask
+
+
+@dataclass(frozen=True)
 class CausalRecipe:
     """The whole reproduction.
 
@@ -95,12 +125,14 @@ class CausalRecipe:
         scorer: E2.
         noise: E3.
         names: E4.
+        models: E5.
     """
 
     solver: SolverRecipe = field(default_factory=SolverRecipe)
     scorer: ScorerRecipe = field(default_factory=ScorerRecipe)
     noise: NoiseRecipe = field(default_factory=NoiseRecipe)
     names: NamesRecipe = field(default_factory=NamesRecipe)
+    models: ModelsRecipe = field(default_factory=ModelsRecipe)
 
 
 def read_recipe(config: Mapping[str, Any]) -> CausalRecipe:

@@ -1,5 +1,6 @@
 """The causal benchmark judged by itself: true keys, a faulty scorer, misleading complexity, a test of names."""
 
+from functools import partial
 from typing import Any
 
 from intarsia.experiments.cells import Estimate
@@ -56,10 +57,27 @@ _TASKS = {"CP": "causal paths", "BA": "adjustment sets", "FI": "facts", "CI": "c
             "where names make no difference the paired test finds one in at most 5 % of repetitions",
             "abstract (names with familiar terms interfere)",
         ),
+        Claim(
+            "models-fall-with-size",
+            "language models have fewer causal paths and facts right in the largest graphs than in the smallest",
+            "abstract (accuracy depends on complexity)",
+        ),
+        Claim(
+            "models-mind-names",
+            "language models are right no more often where names hold real words",
+            "abstract (names with familiar terms interfere)",
+        ),
+        Claim(
+            "models-are-underrated",
+            "of language models' adjustment sets, more are accepted by the adjustment criterion than by the published "
+            "scorer",
+            "abstract (models have difficulty with backdoor adjustment) and published code",
+        ),
     ],
 )
 def run(context: Context) -> Outcome:
-    """Runs the four studies."""
+    """Runs the studies of the benchmark itself, and asks the models that are given."""
+    from intarsia.experiments import _causal_models
     from intarsia.experiments import _causal_studies as studies
     from intarsia.experiments._causal_recipe import read_recipe
 
@@ -69,16 +87,23 @@ def run(context: Context) -> Outcome:
     noise = context.stage("noise", lambda: studies.noise_study(recipe.noise, seed))
     names = context.stage("names", lambda: studies.names_study(recipe.names, seed))
     baselines = context.stage("baselines", lambda: studies.baseline_study(recipe.noise, seed))
+    models: dict[str, dict[str, Any]] = {}
+    for ref in recipe.models.asked():
+        name = _causal_models.stage_name(ref)
+        models[ref] = context.stage(
+            name, partial(_causal_models.model_study, ref, recipe.models, seed, context.folder / "models" / name)
+        )
     rows = [
         *_solver_rows(truth),
         *_scorer_rows(scorers),
         *_noise_rows(noise),
         *_names_rows(names),
         *_baseline_rows(baselines),
+        *[row for ref, found in models.items() for row in _model_rows(ref, found)],
     ]
-    verdicts = {**_judge_truth(truth, scorers), **_judge_noise(noise), **_judge_names(names)}
+    verdicts = {**_judge_truth(truth, scorers), **_judge_noise(noise), **_judge_names(names), **_judge_models(models)}
     claims = [context.claim(id, *verdicts[id]) for id in context.claims]
-    return Outcome(rows, claims, _figures(scorers, noise), _notes(recipe))
+    return Outcome(rows, claims, _figures(scorers, noise), _notes(recipe, models))
 
 
 # Rows
@@ -160,6 +185,27 @@ def _baseline_rows(found: list[dict[str, Any]]) -> list[Row]:
     ]
 
 
+def _model_rows(ref: str, found: dict[str, Any]) -> list[Row]:
+    """Accuracy by task, level, names and prompt; adjustment sets by the published scorer too."""
+    tables = {_ACCURACY: found["table"], f"published scorer: {_ACCEPTED}": _of_task(found["released"], "BA")}
+    return [
+        Row(
+            ref,
+            f"{_TASKS[row['task']]}, {5 * row['level']} nodes, {row['names']} names, {row['prompt']}",
+            metric,
+            None,
+            *(100 * row[name] for name in ("accuracy", "low", "high")),
+            n=row["n"],
+        )
+        for metric, table in tables.items()
+        for row in table
+    ]
+
+
+def _of_task(rows: list[dict[str, Any]], task: str) -> list[dict[str, Any]]:
+    return [row for row in rows if row["task"] == task]
+
+
 # Claims
 
 _Verdicts = dict[str, tuple[bool, str]]
@@ -205,6 +251,41 @@ def _judge_names(found: dict[str, Any]) -> _Verdicts:
         "names-are-detected": (doubled["rejected"] >= 0.95 * found["replicates"], told(doubled)),
         "no-false-alarm": (equal["rejected"] <= 0.05 * found["replicates"], told(equal)),
     }
+
+
+def _judge_models(found: dict[str, dict[str, Any]]) -> _Verdicts | dict[str, tuple[None, str]]:
+    ids = ("models-fall-with-size", "models-mind-names", "models-are-underrated")
+    if not found:
+        return dict.fromkeys(
+            ids, (None, "no language model was given: name some in the recipe's models or in INTARSIA_MODELS")
+        )
+    falls, minds, underrated = [], [], []
+    for ref, result in found.items():
+        for task in ("CP", "FI"):
+            of_task = _of_task(result["table"], task)
+            small, large = (
+                _pooled([row for row in of_task if row["level"] == level])
+                for level in (min(row["level"] for row in of_task), max(row["level"] for row in of_task))
+            )
+            falls.append((large < small, f"{ref}, {_TASKS[task]}: {100 * small:.1f} % and {100 * large:.1f} %"))
+        (test,) = [row for row in result["names"] if row["task"] == "all"]
+        minds.append(
+            (
+                test["difference"] >= 0,
+                f"{ref}: {100 * test['difference']:.1f} points more with {test['first']} than with {test['second']} "
+                f"names, p = {test['p_value']:.2g}, {test['n']} pairs",
+            )
+        )
+        sound, released = (_pooled(_of_task(result[name], "BA")) for name in ("table", "released"))
+        underrated.append((sound > released, f"{ref}: {100 * sound:.1f} % and {100 * released:.1f} %"))
+    return {
+        id: (all(holds for holds, _ in judged), "; ".join(told for _, told in judged))
+        for id, judged in zip(ids, (falls, minds, underrated), strict=True)
+    }
+
+
+def _pooled(rows: list[dict[str, Any]]) -> float:
+    return sum(row["accuracy"] * row["n"] for row in rows) / sum(row["n"] for row in rows)
 
 
 # Figures and notes
@@ -255,11 +336,21 @@ def _figures(scorers: list[dict[str, Any]], noise: list[dict[str, Any]]) -> list
     ]
 
 
-def _notes(recipe: Any) -> list[str]:
+def _notes(recipe: Any, models: dict[str, dict[str, Any]]) -> list[str]:
     names = recipe.names
+    unanswered = [
+        f"{result['unanswered']} of {result['questions']} questions to {ref} got no reply and are in no share."
+        for ref, result in models.items()
+        if result["unanswered"]
+    ]
+    if models:
+        asked = f"Language models asked: {', '.join(models)}. They are not the paper's."
+    else:
+        asked = "No language model is asked here: the runs judge the benchmark itself."
     return [
-        "No language model is asked here: the runs judge the benchmark itself. The paper's table of models is not "
-        "reproduced; its values were not at hand, so none stand in the column of the paper.",
+        f"{asked} The paper's table of models is not reproduced; its values were not at hand, so none stand in the "
+        "column of the paper.",
+        *unanswered,
         "The responder with mistakes evaluates every event of a derivation and gets each wrong with a fixed chance.",
         f"Names: {names.pairs} factual questions in the styles {names.styles[0]} and {names.styles[1]}, answered "
         f"{names.replicates} times.",

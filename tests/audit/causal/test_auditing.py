@@ -78,7 +78,12 @@ def test_every_engine_gives_the_same_table(engine: str, logged: Any, recording: 
     if engine == "ray":
         pytest.importorskip("ray", reason="the extra 'ray' is not installed")
     config = AuditConfig(f"replay:{recording}", extractor="model", engine=engine)
-    run = run_audit(tmp_path / "run", config, benchmark=BENCHMARK)
+    try:
+        run = run_audit(tmp_path / "run", config, benchmark=BENCHMARK)
+    except IntarsiaError as error:
+        if engine == "ray" and "could not start on this machine" in str(error):
+            pytest.skip("this machine is too busy for Ray to start within its half minute")
+        raise
     assert run.result == logged.result
     assert read_audit(run.folder) == logged.result
     lines: list[str] = []
@@ -205,7 +210,7 @@ def test_a_recording_without_an_end_is_gone_on_with(recording: Path, logged: Any
     """What a killed run on an engine had answered is taken from its recording."""
     config = AuditConfig(f"replay:{recording}", engine="serial")
     whole = run_audit(tmp_path / "whole", config, benchmark=BENCHMARK)
-    run_audit(tmp_path / "cut", config, benchmark=BENCHMARK)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     for name in ("replies.jsonl", "results.json", "report.html"):
         (tmp_path / "cut" / name).unlink()
     lines = (tmp_path / "cut" / RECORDING).read_text().splitlines(keepends=True)
