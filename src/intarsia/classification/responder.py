@@ -10,7 +10,8 @@ import numpy.typing as npt
 from intarsia.classification.labels import LabelSet
 from intarsia.classification.prompts import Asked, read_question
 from intarsia.errors import ModelError
-from intarsia.evals.protocol import Message, Reply, Usage
+from intarsia.evals.call import AnsweringModel, Call
+from intarsia.evals.protocol import Reply, Usage
 
 Utility = Callable[[str, Sequence[str]], npt.NDArray[np.float64]]
 """Gives the utilities of options for a text, (options,)."""
@@ -18,7 +19,7 @@ Utility = Callable[[str, Sequence[str]], npt.NDArray[np.float64]]
 _CHARACTERS_A_TOKEN = 4
 
 
-class UtilityResponder:
+class UtilityResponder(AnsweringModel):
     """Answers the questions of `Classifier` by random utilities.
 
     Among m options the choice is argmax((u + b [first]) / T + Gumbel noise) with T = 1 + g log2(m / 2): a softmax of
@@ -57,21 +58,13 @@ class UtilityResponder:
         self._logprobs = logprobs
         self._seed = seed
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        seed: int | None = None,
-        key: str | None = None,
-    ) -> Reply:
-        """Answers a question; see `ChatModel.chat`. Temperature, seed and key make no difference.
+    async def answer(self, call: Call) -> Reply:
+        """Answers a question. Temperature, seed and key make no difference.
 
         Raises:
             ModelError: If it is asked anything but a question of `Classifier`.
         """
-        prompt = messages[-1].content
+        prompt = call.prompt
         asked = read_question(prompt, self._labels)
         if asked is not None:
             text, logprobs = self._answer(asked, prompt)
@@ -79,7 +72,7 @@ class UtilityResponder:
             text, logprobs = "(nothing that matters here)", None
         else:
             raise ModelError("the responder only answers questions of a Classifier", where=prompt[:60])
-        usage = Usage(sum(len(message.content) for message in messages) // _CHARACTERS_A_TOKEN, len(text) // 4)
+        usage = Usage(sum(len(message.content) for message in call.messages) // _CHARACTERS_A_TOKEN, len(text) // 4)
         return Reply(text, usage, logprobs=logprobs)
 
     def _answer(self, asked: Asked, prompt: str) -> tuple[str, tuple[float, ...] | None]:

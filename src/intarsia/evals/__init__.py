@@ -7,6 +7,7 @@ tries again, keeps to a number of calls and remembers answers; `ask_all` asks it
 from intarsia._lazy import lazy_names
 
 _HOMES = {
+    "AnsweringModel": "call",
     "BudgetExceededError": "failures",
     "BudgetedChat": "budget",
     "Call": "call",

@@ -8,6 +8,7 @@ from intarsia.audit.causal.evaluation import (
     extracted_scorer,
 )
 from intarsia.audit.causal.tasks import CausalBaselineAPI, causal, causal_names
+from intarsia.classification.tasks import classify_intent, intent, intent_scorer
 from intarsia.evals.inspect.providers import ReferredChatAPI, ScriptedChatAPI
 
 __all__ = [
@@ -19,6 +20,9 @@ __all__ = [
     "causal_names",
     "causal_prompt",
     "causal_scorer",
+    "classify_intent",
     "extract_answer",
     "extracted_scorer",
+    "intent",
+    "intent_scorer",
 ]

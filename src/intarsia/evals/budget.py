@@ -1,11 +1,11 @@
 """Counting calls and tokens, and stopping a run that needs more calls than it may make."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from intarsia.errors import ConfigError
+from intarsia.evals.call import AnsweringModel, Call
 from intarsia.evals.failures import BudgetExceededError
-from intarsia.evals.protocol import ChatModel, Message, Reply, Usage
+from intarsia.evals.protocol import ChatModel, Reply, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Spent:
         return Spent(self.calls + other.calls, self.usage + other.usage)
 
 
-class BudgetedChat:
+class BudgetedChat(AnsweringModel):
     """Counts what a model is asked, and refuses calls beyond a number.
 
     Args:
@@ -43,16 +43,8 @@ class BudgetedChat:
         self.spent = Spent()
         self._max_calls = max_calls
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        seed: int | None = None,
-        key: str | None = None,
-    ) -> Reply:
-        """Answers a conversation; see `ChatModel.chat`.
+    async def answer(self, call: Call) -> Reply:
+        """Answers a call.
 
         Raises:
             BudgetExceededError: If all allowed calls are made.
@@ -61,7 +53,7 @@ class BudgetedChat:
             raise BudgetExceededError(self.name, self._max_calls)
         # Counted before it is made: calls under way must not exceed the number together.
         self.spent += Spent(1)
-        reply = await self.model.chat(messages, temperature=temperature, max_tokens=max_tokens, seed=seed, key=key)
+        reply = await call.ask(self.model)
         self.spent += Spent(0, reply.usage or Usage())
         return reply
 

@@ -1,5 +1,6 @@
 """A question to a model with all that its answer depends on."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -70,8 +71,31 @@ class Call(NamedTuple):
         return model if self.key is None else f"{model}, call {self.key}"
 
 
-def make_call(
-    messages: Sequence[Message], temperature: float, max_tokens: int, seed: int | None, key: str | None
-) -> Call:
-    """Returns the call that the arguments of `ChatModel.chat` describe."""
-    return Call(tuple(messages), temperature, max_tokens, seed, key)
+class AnsweringModel(ABC):
+    """A `ChatModel` whose subclasses are given calls in one piece.
+
+    Attributes:
+        name: What reports call it.
+    """
+
+    name: str
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        seed: int | None = None,
+        key: str | None = None,
+    ) -> Reply:
+        """Answers a conversation; see `ChatModel.chat`."""
+        return await self.answer(Call(tuple(messages), temperature, max_tokens, seed, key))
+
+    @abstractmethod
+    async def answer(self, call: Call) -> Reply:
+        """Answers a call.
+
+        Raises:
+            ModelCallError: If there is no answer.
+        """

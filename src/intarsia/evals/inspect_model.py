@@ -1,12 +1,11 @@
 """Models of Inspect: every provider it knows, from hosted APIs to local engines."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from intarsia.errors import InputError, MissingExtraError
-from intarsia.evals.call import make_call
+from intarsia.evals.call import AnsweringModel, Call
 from intarsia.evals.failures import ModelCallError
-from intarsia.evals.protocol import Message, Reply, Usage
+from intarsia.evals.protocol import Reply, Usage
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model, ModelOutput
@@ -18,7 +17,7 @@ _STOPS: dict[str, Literal["done", "length", "filter"]] = {
 }
 
 
-class InspectChat:
+class InspectChat(AnsweringModel):
     """Asks a model through Inspect.
 
     A model that is given by name tries once and caches nothing: `RetryingChat` and `RecordedChat` do that, the same for
@@ -61,27 +60,19 @@ class InspectChat:
             self._model = model
         self.name = model if isinstance(model, str) else str(model)
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        seed: int | None = None,
-        key: str | None = None,
-    ) -> Reply:
-        """Answers a conversation; see `ChatModel.chat`."""
+    async def answer(self, call: Call) -> Reply:
+        """Answers a call."""
         inspect = self._inspect
         kinds: dict[str, Any] = {
             "system": inspect.ChatMessageSystem,
             "user": inspect.ChatMessageUser,
             "assistant": inspect.ChatMessageAssistant,
         }
-        label = make_call(messages, temperature, max_tokens, seed, key).label(self.name)
-        config = inspect.GenerateConfig(temperature=temperature, max_tokens=max_tokens, seed=seed)
+        label = call.label(self.name)
+        config = inspect.GenerateConfig(temperature=call.temperature, max_tokens=call.max_tokens, seed=call.seed)
         try:
             output = await self._model.generate(
-                [kinds[message.role](content=message.content) for message in messages], config=config
+                [kinds[message.role](content=message.content) for message in call.messages], config=config
             )
         except Exception as error:
             raise self._failure(error, label) from error

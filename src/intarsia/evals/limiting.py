@@ -1,14 +1,14 @@
 """Asking a model only so many things at once."""
 
 import asyncio
-from collections.abc import Sequence
 
 from intarsia.errors import ConfigError
+from intarsia.evals.call import AnsweringModel, Call
 from intarsia.evals.per_loop import PerLoop
-from intarsia.evals.protocol import ChatModel, Message, Reply
+from intarsia.evals.protocol import ChatModel, Reply
 
 
-class LimitedChat:
+class LimitedChat(AnsweringModel):
     """Lets calls wait while the model is busy with others.
 
     Args:
@@ -23,15 +23,7 @@ class LimitedChat:
         self.name = model.name
         self._free = PerLoop(lambda: asyncio.Semaphore(concurrency))
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        seed: int | None = None,
-        key: str | None = None,
-    ) -> Reply:
-        """Answers a conversation; see `ChatModel.chat`."""
+    async def answer(self, call: Call) -> Reply:
+        """Answers a call."""
         async with self._free.get():
-            return await self.model.chat(messages, temperature=temperature, max_tokens=max_tokens, seed=seed, key=key)
+            return await call.ask(self.model)

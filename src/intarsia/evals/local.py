@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from intarsia.errors import ModelError
-from intarsia.evals.call import make_call
+from intarsia.evals.call import AnsweringModel, Call
 from intarsia.evals.failures import ModelCallError
 from intarsia.evals.protocol import Message, Reply, Usage
 from intarsia.models import CausalLM, render_prompt
@@ -21,7 +21,7 @@ from intarsia.serving.worker import ClosingError, ModelFailedError, ModelWorker
 _UNLIMITED = 2**31
 
 
-class LocalChat:
+class LocalChat(AnsweringModel):
     """Asks a model in this process.
 
     It batches as `intarsia serve` does: a thread owns the model, and calls that wait are generated together. Answers at
@@ -32,9 +32,6 @@ class LocalChat:
         name: What reports call it; by default what it was loaded from.
         max_batch: Most calls generated at once.
         max_batch_tokens: Most positions of a batch: calls times (longest conversation + longest answer).
-
-    Raises:
-        MissingExtraError: If the packages of the extra `serve` are not installed.
     """
 
     def __init__(
@@ -55,16 +52,8 @@ class LocalChat:
         """Ends the thread, so that the model can leave the memory. Calls under way fail."""
         self._end()
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        seed: int | None = None,
-        key: str | None = None,
-    ) -> Reply:
-        """Answers a conversation; see `ChatModel.chat`.
+    async def answer(self, call: Call) -> Reply:
+        """Answers a call.
 
         The answer ends where the model's context does, with `stop` "length".
 
@@ -72,12 +61,12 @@ class LocalChat:
             ModelCallError: If the conversation leaves no room for an answer, the chat template refuses it, or the
                 model failed.
         """
-        label = make_call(messages, temperature, max_tokens, seed, key).label(self.name)
-        prompt = await asyncio.to_thread(self._tokens, messages, label)
+        label = call.label(self.name)
+        prompt = await asyncio.to_thread(self._tokens, call.messages, label)
         settings = SamplingSettings(
-            max_tokens=min(max_tokens, self._room(prompt, label)),
-            temperature=temperature,
-            seed=secrets.randbits(64) if seed is None else seed % 2**64,
+            max_tokens=min(call.max_tokens, self._room(prompt, label)),
+            temperature=call.temperature,
+            seed=secrets.randbits(64) if call.seed is None else call.seed % 2**64,
         )
         answer = _Answer()
         row = Row(prompt, settings, self._tokenizer, answer.take)

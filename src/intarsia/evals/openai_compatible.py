@@ -4,15 +4,15 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from intarsia.errors import ConfigError, MissingExtraError
-from intarsia.evals.call import Call, make_call
+from intarsia.evals.call import AnsweringModel, Call
 from intarsia.evals.failures import ModelCallError, ModelUnusableError
 from intarsia.evals.per_loop import PerLoop
-from intarsia.evals.protocol import Message, Reply, Usage
+from intarsia.evals.protocol import Reply, Usage
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -30,7 +30,7 @@ _STOPS: dict[str | None, Literal["done", "length", "filter"]] = {"length": "leng
 _SHOWN_CHARACTERS = 300
 
 
-class OpenAICompatibleChat:
+class OpenAICompatibleChat(AnsweringModel):
     """Asks a chat model over HTTP. It tries once: `RetryingChat` tries again.
 
     Args:
@@ -63,19 +63,10 @@ class OpenAICompatibleChat:
         self._key = api_key or os.environ.get(KEY_VARIABLE) or "none"
         self._clients = PerLoop(self._client)
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        seed: int | None = None,
-        key: str | None = None,
-    ) -> Reply:
-        """Answers a conversation; see `ChatModel.chat`."""
-        call = make_call(messages, temperature, max_tokens, seed, key)
+    async def answer(self, call: Call) -> Reply:
+        """Answers a call."""
         request: dict[str, Any] = call.settings(self.name)
-        if seed is None:
+        if call.seed is None:
             del request["seed"]
         openai = self._openai
         try:

@@ -1,17 +1,16 @@
 """Remembering what a model answered, so that a run that was stopped, or is repeated, asks nothing twice."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from intarsia.evals.call import make_call
+from intarsia.evals.call import AnsweringModel, Call
 from intarsia.evals.per_loop import PerLoop
-from intarsia.evals.protocol import ChatModel, Message, Reply
+from intarsia.evals.protocol import ChatModel, Reply
 from intarsia.evals.reply_journal import Entry, ReplyJournal
 
 
-class RecordedChat:
+class RecordedChat(AnsweringModel):
     """Asks a model and records its replies; what is recorded is answered without asking.
 
     A call is known by the model's name, the messages, temperature, `max_tokens` and seed. Its key is written beside it
@@ -34,17 +33,8 @@ class RecordedChat:
         self.journal = ReplyJournal(path)
         self._asking: PerLoop[WeakValueDictionary[str, asyncio.Lock]] = PerLoop(WeakValueDictionary)
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        seed: int | None = None,
-        key: str | None = None,
-    ) -> Reply:
-        """Answers a conversation; see `ChatModel.chat`."""
-        call = make_call(messages, temperature, max_tokens, seed, key)
+    async def answer(self, call: Call) -> Reply:
+        """Answers a call."""
         identity = call.identity(self.name)
         async with self._asking.get().setdefault(identity, asyncio.Lock()):
             reply = self.journal.find(identity)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from intarsia.errors import InputError, UnknownNameError
-from intarsia.evals.call import Call, make_call
+from intarsia.evals.call import AnsweringModel, Call
 from intarsia.evals.failures import ModelCallError
 from intarsia.evals.protocol import Message, Reply
 from intarsia.evals.reply_journal import Entry, ReplyJournal
 
 
-class ReplayChat:
+class ReplayChat(AnsweringModel):
     """Gives the answers that `RecordedChat` wrote, and asks nobody.
 
     Args:
@@ -39,25 +39,16 @@ class ReplayChat:
             raise UnknownNameError("recorded model", name, models, where=path)
         self.name = name or models[0]
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        seed: int | None = None,
-        key: str | None = None,
-    ) -> Reply:
-        """Answers a conversation; see `ChatModel.chat`.
+    async def answer(self, call: Call) -> Reply:
+        """Answers a call.
 
         Raises:
             ModelCallError: If the recording has no answer to it; the message says what differs from the recorded call
                 of the same key.
         """
-        call = make_call(messages, temperature, max_tokens, seed, key)
         reply = self.journal.find(call.identity(self.name))
         if reply is None:
-            near = None if key is None else self.journal.find_key(key)
+            near = None if call.key is None else self.journal.find_key(call.key)
             raise ModelCallError(
                 f"the recording has no answer to this call{_differences(call, self.name, near)}",
                 where=f"{self.journal.path}, {call.label(self.name)}",

@@ -2,11 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from intarsia.errors import ConfigError
+from intarsia.evals.call import AnsweringModel, Call
 from intarsia.evals.failures import ModelCallError
-from intarsia.evals.protocol import ChatModel, Message, Reply
+from intarsia.evals.protocol import ChatModel, Reply
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
@@ -14,7 +15,7 @@ LONGEST_WAIT = 60.0
 LONGEST_PATIENCE = 600.0
 
 
-class RetryingChat:
+class RetryingChat(AnsweringModel):
     """Asks again after failures that may pass.
 
     The waits double from one second to a minute, or are what the model asked for if that is longer. A random half is
@@ -43,25 +44,15 @@ class RetryingChat:
         self._jitter = random.Random(seed)
         self._sleep = sleep
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        seed: int | None = None,
-        key: str | None = None,
-    ) -> Reply:
-        """Answers a conversation; see `ChatModel.chat`.
+    async def answer(self, call: Call) -> Reply:
+        """Answers a call.
 
         Raises:
             ModelCallError: If there is no answer after all tries, or asking again cannot help.
         """
         for number in range(1, self._tries + 1):
             try:
-                return await self.model.chat(
-                    messages, temperature=temperature, max_tokens=max_tokens, seed=seed, key=key
-                )
+                return await call.ask(self.model)
             except ModelCallError as error:
                 hopeless = not error.retryable or (error.wait_seconds or 0.0) > LONGEST_PATIENCE
                 if hopeless or self._tries == 1:

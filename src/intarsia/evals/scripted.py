@@ -1,15 +1,15 @@
 """A model that is a function: for tests, simulated agents and baselines."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 
-from intarsia.evals.call import Call
-from intarsia.evals.protocol import Message, Reply
+from intarsia.evals.call import AnsweringModel, Call
+from intarsia.evals.protocol import Reply
 
 Script = Callable[[Call], str | Reply | Awaitable[str | Reply]]
 
 
-class ScriptedChat:
+class ScriptedChat(AnsweringModel):
     """Answers with what a function returns, and remembers what it was asked.
 
     Args:
@@ -25,17 +25,8 @@ class ScriptedChat:
         self.name = name
         self.calls: list[Call] = []
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        seed: int | None = None,
-        key: str | None = None,
-    ) -> Reply:
-        """Answers a conversation; see `ChatModel.chat`."""
-        call = Call(tuple(messages), temperature, max_tokens, seed, key)
+    async def answer(self, call: Call) -> Reply:
+        """Answers a call."""
         self.calls.append(call)
         answer = self._script(call)
         if isawaitable(answer):

@@ -2,29 +2,33 @@
 
 `serve` runs a server until it is told to stop, `ModelServer` runs one beside other code, `create_app` gives the ASGI
 application. Waiting requests are generated together, in one batch. A `ChatMiddleware` may rewrite what comes and goes.
+`ModelWorker` batches without a server. Names are imported when they are first used.
 """
 
+from importlib.util import find_spec
+from typing import Any
+
+from intarsia._lazy import lazy_names
 from intarsia.errors import MissingExtraError
 
-try:
-    import fastapi as _fastapi  # noqa: F401
-    import uvicorn as _uvicorn  # noqa: F401
-except ModuleNotFoundError as error:
-    raise MissingExtraError(str(error.name), "serve") from error
+_HOMES = {
+    "Ask": "middleware",
+    "ChatMessages": "middleware",
+    "ChatMiddleware": "middleware",
+    "ModelServer": "server",
+    "ModelWorker": "worker",
+    "ServingConfig": "config",
+    "create_app": "app",
+    "serve": "server",
+}
 
-from intarsia.serving.app import create_app
-from intarsia.serving.config import ServingConfig
-from intarsia.serving.middleware import Ask, ChatMessages, ChatMiddleware
-from intarsia.serving.server import ModelServer, serve
-from intarsia.serving.worker import ModelWorker
+__all__ = sorted(_HOMES)
+_get, __dir__ = lazy_names(__name__, _HOMES)
 
-__all__ = [
-    "Ask",
-    "ChatMessages",
-    "ChatMiddleware",
-    "ModelServer",
-    "ModelWorker",
-    "ServingConfig",
-    "create_app",
-    "serve",
-]
+
+def __getattr__(name: str) -> Any:
+    if _HOMES.get(name) in ("app", "server"):
+        for package in ("fastapi", "uvicorn"):
+            if find_spec(package) is None:
+                raise MissingExtraError(package, "serve")
+    return _get(name)
