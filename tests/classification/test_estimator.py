@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.validation import check_array
 
 from intarsia.classification import PairwiseClassifier
 from intarsia.engine import FailedItemError
@@ -161,7 +162,7 @@ class RowsAsTexts(PairwiseClassifier):
 
     @staticmethod
     def _written(rows):
-        return [" ".join(map(repr, map(float, row))) for row in np.asarray(rows, dtype=float)]
+        return [" ".join(map(repr, map(float, row))) for row in check_array(rows)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -184,21 +185,12 @@ class NumberEncoder:
         return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-NOT_APPLICABLE = {
-    "check_classifiers_train": "shape errors of arrays of numbers: texts have no shape",
-    "check_classifiers_one_label": "one label is answered without a question, whatever the input",
-    "check_n_features_in_after_fitting": "texts have no features",
-    "check_estimators_nan_inf": "texts hold no numbers",
-}
-"""Checks about arrays of numbers that make no sense for texts."""
-
-
-def test_the_checks_of_scikit_learn_pass_where_they_apply():
+def test_the_checks_of_scikit_learn_pass():
     estimator = RowsAsTexts(method="encoder", prototypes="centroids", encoder=NumberEncoder())
     results = check_estimator(estimator, on_fail=None, on_skip=None)
-    failed = {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"}
-    passed = [result["check_name"] for result in results if result["status"] == "passed"]
-    assert set(failed) <= set(NOT_APPLICABLE), {
-        name: repr(failed[name])[:300] for name in set(failed) - set(NOT_APPLICABLE)
-    }
-    assert len(passed) >= 30
+    states = {result["check_name"]: result["status"] for result in results}
+    failed = {result["check_name"]: repr(result["exception"]) for result in results if result["status"] == "failed"}
+    assert not failed
+    # The array API is for arrays on accelerators, which texts are not.
+    assert {name for name, state in states.items() if state == "skipped"} <= {"check_array_api_input"}
+    assert len(states) >= 40

@@ -121,7 +121,7 @@ class PairwiseClassifier(ClassifierMixin, BaseEstimator):
             ConfigError: If a setting is out of range, or needs examples or a model that are not there.
         """
         config = ClassifierConfig(**{field.name: getattr(self, field.name) for field in fields(ClassifierConfig)})
-        texts, given = _texts(X, may_be_empty=self.labels is not None), None if y is None else list(y)
+        texts, given = _texts(X, may_be_empty=self.labels is not None), None if y is None else np.asarray(y).tolist()
         if given is not None and len(given) != len(texts):
             raise DataError(f"there are {len(texts)} texts and {len(given)} labels", field="y")
         if self.labels is None and given is None:

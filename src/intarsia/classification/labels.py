@@ -9,7 +9,7 @@ from intarsia.errors import DataError
 
 # Words written with s in one country and with z in another ("recognised", "organization") are one word.
 _ISE = re.compile(r"\B[sz](?=(?:e|ed|es|ing|ation|ations)\b)(?<=i[sz])")
-_SEPARATORS = re.compile(r"[_/\-–—\s]+")
+_SEPARATORS = re.compile(r"[_/\s]+|(?<=\w)[-–—]+(?=\w)")
 _MARKS = re.compile(r"[\"'`*“”‘’«»()\[\]{}<>]")
 
 
