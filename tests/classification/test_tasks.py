@@ -54,7 +54,7 @@ def test_two_stages_are_scored(rows, tmp_path):
     assert {each["mapped"] for each in scores} == {1}
     measured = {(each["value"], each["metric"]): each["measured"] for each in found.metrics}
     assert measured["acc", "mean"] == pytest.approx(5 / 6)
-    assert 0 < measured["acc", "macro_f1"] < 1
+    assert 0 < measured["acc", "intarsia/macro_f1"] < 1
     assert measured["acc", "ci_wilson lower"] < 5 / 6 < measured["acc", "ci_wilson upper"]
 
 
