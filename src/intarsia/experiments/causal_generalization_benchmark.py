@@ -194,8 +194,10 @@ def _model_rows(ref: str, found: dict[str, Any]) -> list[Row]:
             f"{_TASKS[row['task']]}, {5 * row['level']} nodes, {row['names']} names, {row['prompt']}",
             metric,
             None,
-            *(100 * row[name] for name in ("accuracy", "low", "high")),
-            n=row["n"],
+            100 * row["accuracy"],
+            100 * row["low"],
+            100 * row["high"],
+            row["n"],
         )
         for metric, table in tables.items()
         for row in table

@@ -9,6 +9,7 @@ from intarsia.experiments import plots
 from intarsia.experiments.cells import Cell, Estimate
 from intarsia.experiments.records import Figure
 from intarsia.experiments.report import Highlight, Report, Section, Table
+from intarsia.metrics.shares import wilson
 
 TASK_NAMES = {"CP": "causal paths", "BA": "adjustment sets", "FI": "facts", "CI": "counterfactuals"}
 
@@ -73,7 +74,8 @@ def _highlights(result: AuditResult) -> list[Highlight]:
         Highlight(
             f"of {TASK_NAMES[row['task']]} right",
             f"{100 * row['accuracy']:.1f} %",
-            f"95 % interval {100 * row['low']:.1f} to {100 * row['high']:.1f}, n = {row['n']:,}",
+            # No line break within "n = 120".
+            f"95 % interval {100 * row['low']:.1f} to {100 * row['high']:.1f}, n\u00a0=\u00a0{row['n']:,}",
         )
         for row in result.by_task
     ]
@@ -88,10 +90,11 @@ def _overview(results: Sequence[AuditResult]) -> Section:
     for row in results[0].baselines:
         systems.setdefault(row["system"], {})[row["task"]] = _percent(row)
     table = Table(
-        ["System", *(f"{task}: {TASK_NAMES[task]}" for task in tasks)],
+        ["System", *tasks],
         [[name, *(cells.get(task) for task in tasks)] for name, cells in systems.items()],
         "Right answers, %",
-        "Baselines need no reasoning. A dash: the baseline does not answer this task.",
+        f"{', '.join(f'{task}: {TASK_NAMES[task]}' for task in tasks)}. Baselines need no reasoning; a dash means that "
+        "one does not answer the task.",
         highlight=list(range(len(results))),
     )
     groups = {
@@ -119,15 +122,15 @@ def _of_model(result: AuditResult, prefix: str) -> list[Section]:
             f"{prefix}by level" if prefix else "By level",
             "The level is the number of nodes in every tier of the graph.",
             tables=[_levels(result), _details(result)],
-            figures=_level_figure(result),
+            figures=[_level_figure(result)],
         )
     ]
     if result.by_steps:
         sections.append(
             Section(
                 f"{prefix}by derivation steps" if prefix else "By derivation steps",
-                "Steps are the events that must be evaluated. They, not the number of what-ifs, make a question hard: "
-                "every what-if cuts the causes of what it supposes.",
+                "Steps are the events that must be evaluated. More what-ifs do not mean more steps but fewer: every "
+                "what-if cuts off the causes of what it supposes.",
                 tables=[_steps(result), *_what_ifs(result)],
                 figures=[_steps_figure(result)],
             )
@@ -141,44 +144,38 @@ def _of_model(result: AuditResult, prefix: str) -> list[Section]:
 
 
 def _levels(result: AuditResult) -> Table:
+    """Tasks by levels; name and prompt styles have columns where there are several."""
     levels = _unique(row["level"] for row in result.table)
-    tasks = _unique(row["task"] for row in result.table)
-    several = len(_unique((row["names"], row["prompt"]) for row in result.table)) > 1
-    heads = _unique((row["task"], row["names"], row["prompt"]) for row in result.table)
-    cells = {(row["task"], row["names"], row["prompt"], row["level"]): _percent(row) for row in result.table}
-    rows: list[list[Cell]] = []
-    for task, names, prompt in sorted(heads, key=lambda head: tasks.index(head[0])):
-        rows.append(
-            [
-                task,
-                *([names, prompt] if several else []),
-                *(cells.get((task, names, prompt, level)) for level in levels),
-            ]
-        )
-    columns = ["Task", *(["Names", "Prompt"] if several else []), *map(_level, levels)]
-    return Table(columns, rows, "Right answers, %")
+    varied = [name for name in ("names", "prompt") if len(_unique(row[name] for row in result.table)) > 1]
+    cells: dict[tuple[str, ...], dict[int, Cell]] = {}
+    for row in result.table:
+        cells.setdefault((row["task"], *(row[name] for name in varied)), {})[row["level"]] = _percent(row)
+    rows: list[list[Cell]] = [[*head, *(of_head.get(level) for level in levels)] for head, of_head in cells.items()]
+    return Table(["Task", *(name.capitalize() for name in varied), *map(_level, levels)], rows, "Right answers, %")
 
 
 def _level(level: int) -> str:
     return f"level {level}" if level else "own graphs"
 
 
-def _level_figure(result: AuditResult) -> list[Figure]:
-    levels = _unique(row["level"] for row in result.table)
-    styles = _unique((row["names"], row["prompt"]) for row in result.table)
-    names, prompt = styles[0]
-    groups: dict[str, dict[str, Estimate | float]] = {}
+def _level_figure(result: AuditResult) -> Figure:
+    counts: dict[str, dict[str, tuple[int, int]]] = {}
     for row in result.table:
-        if (row["names"], row["prompt"]) == (names, prompt):
-            groups.setdefault(row["task"], {})[_level(row["level"])] = _percent(row)
-    caption = f"With {names} names and {prompt} prompts." if len(styles) > 1 else ""
-    if not groups or len(levels) < 1:
-        return []
-    return [
-        plots.bar_with_intervals(
-            groups, title="Right answers by task and level", label="right answers, %", caption=caption
-        )
-    ]
+        of_task = counts.setdefault(row["task"], {})
+        right, n = of_task.get(_level(row["level"]), (0, 0))
+        of_task[_level(row["level"])] = (right + round(row["accuracy"] * row["n"]), n + row["n"])
+    several = len(_unique((row["names"], row["prompt"]) for row in result.table)) > 1
+    return plots.bar_with_intervals(
+        {task: {level: _share(*count) for level, count in of_task.items()} for task, of_task in counts.items()},
+        title="Right answers by task and level",
+        label="right answers, %",
+        caption="All name and prompt styles together." if several else "",
+    )
+
+
+def _share(right: int, n: int) -> Estimate:
+    value, low, high, _ = wilson(right, n)
+    return Estimate(100 * value, 100 * low, 100 * high)
 
 
 def _details(result: AuditResult) -> Table:
@@ -299,21 +296,21 @@ def _names(result: AuditResult, title: str) -> Section:
         "The same problems in two name styles",
         "First only: right in the first style, wrong in the second. p is McNemar's exact test.",
     )
-    groups: dict[str, dict[str, Estimate | float]] = {}
-    for style, of_style in _by_style(result).items():
-        for task, (right, n) in of_style.items():
-            groups.setdefault(task, {})[style] = 100 * right / n
-    figure = plots.bar_with_intervals(groups, title="Right answers by name style", label="right answers, %")
+    figure = plots.bar_with_intervals(_by_style(result), title="Right answers by name style", label="right answers, %")
     return Section(title, tables=[table], figures=[figure])
 
 
-def _by_style(result: AuditResult) -> dict[str, dict[str, tuple[float, int]]]:
-    counts: dict[str, dict[str, tuple[float, int]]] = {}
-    for row in result.table:
-        of_style = counts.setdefault(row["names"], {})
-        right, n = of_style.get(row["task"], (0.0, 0))
-        of_style[row["task"]] = (right + row["accuracy"] * row["n"], n + row["n"])
-    return counts
+def _by_style(result: AuditResult) -> dict[str, dict[str, Estimate | float]]:
+    """Task -> name style -> share, in the order in which the styles are compared."""
+    styles = _unique(style for row in result.names for style in (row["first"], row["second"]))
+    groups: dict[str, dict[str, Estimate | float]] = {}
+    for task in _unique(row["task"] for row in result.table):
+        for style in styles:
+            rows = [row for row in result.table if (row["task"], row["names"]) == (task, style)]
+            if rows:
+                right = sum(round(row["accuracy"] * row["n"]) for row in rows)
+                groups.setdefault(task, {})[style] = _share(right, sum(row["n"] for row in rows))
+    return groups
 
 
 def _extraction(result: AuditResult, title: str) -> Section:

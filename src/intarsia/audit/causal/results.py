@@ -7,6 +7,7 @@ from typing import Any
 
 from intarsia.audit.causal.answered import Answered, score_answered, unanswered
 from intarsia.audit.causal.baselines import BASELINE_TASKS, responder
+from intarsia.audit.causal.config import TASKS
 from intarsia.audit.causal.questions import Question
 from intarsia.audit.causal.scoring import score
 from intarsia.audit.causal.summary import Scored, Summary, accuracy_by_complexity, compare_names, summarise
@@ -93,14 +94,11 @@ def audit_result(
         questions=len(answered) + missing,
         unanswered=len(unanswered(answered)) + missing,
         errors=_count([*(each.error or "no reason is given" for each in unanswered(answered)), *[NOT_ASKED] * missing]),
-        table=[_row(summary) for summary in summarise(scored, ("task", "level", "names", "prompt"))],
-        by_task=[_row(summary) for summary in summarise(scored)],
+        table=_rows(scored, ("task", "level", "names", "prompt")),
+        by_task=_rows(scored),
         by_steps=_by_steps(scored),
-        by_what_ifs=[
-            _row(summary)
-            for summary in summarise([pair for pair in scored if pair[0].task == "CI"], ("level", "what_ifs"))
-        ],
-        failures={summary.group["task"]: dict(summary.failures) for summary in summarise(scored)},
+        by_what_ifs=_rows([pair for pair in scored if pair[0].task == "CI"], ("level", "what_ifs")),
+        failures={summary.group["task"]: dict(summary.failures) for summary in _summaries(scored)},
         names=_names(answered, criterion),
         extraction=_extraction(answered, criterion) if extractor == "model" else [],
         baselines=baseline_rows(_asked(answered), criterion),
@@ -126,12 +124,20 @@ def _asked(answered: Iterable[Answered]) -> list[Question]:
 
 
 def _by_steps(scored: Scored) -> list[Row]:
+    """Bins of both tasks together, so that their accuracies can be compared bin by bin."""
+    with_steps = [(question, found) for question, found in scored if question.complexity.steps is not None]
+    if not with_steps:
+        return []
     rows = []
-    for task in ("FI", "CI"):
-        of_task = [(question, found) for question, found in scored if question.task == task]
-        if of_task:
-            for (least, most), share in accuracy_by_complexity(of_task, "steps", bins=6):
-                rows.append({"task": task, "from": least, "to": most, **_share(share)})
+    for (least, most), _ in accuracy_by_complexity(with_steps, "steps", bins=6):
+        for task in ("FI", "CI"):
+            exact = [
+                found.exact
+                for question, found in with_steps
+                if question.task == task and least <= (question.complexity.steps or 0) <= most
+            ]
+            if exact:
+                rows.append({"task": task, "from": least, "to": most, **_share(wilson(sum(exact), len(exact)))})
     return rows
 
 
@@ -163,8 +169,8 @@ def _test(first: str, second: str, task: str, test: PairedTest) -> Row:
 
 
 def _extraction(answered: Sequence[Answered], criterion: str) -> list[Row]:
-    rules = summarise(score_answered(answered, criterion=criterion, extraction=False))
-    model = summarise(score_answered(answered, criterion=criterion))
+    rules = _summaries(score_answered(answered, criterion=criterion, extraction=False))
+    model = _summaries(score_answered(answered, criterion=criterion))
     return [
         {
             "task": by_rules.group["task"],
@@ -176,6 +182,20 @@ def _extraction(answered: Sequence[Answered], criterion: str) -> list[Row]:
         }
         for by_rules, by_model in zip(rules, model, strict=True)
     ]
+
+
+def _summaries(scored: Scored, by: Sequence[str] = ("task",)) -> list[Summary]:
+    """Returns the groups in the order of the paper: CP, BA, FI, CI; invented names before others."""
+
+    def place(summary: Summary) -> tuple[int, bool]:
+        task, names = summary.group.get("task"), summary.group.get("names")
+        return (TASKS.index(task) if task else 0, names not in (None, *_INVENTED))
+
+    return sorted(summarise(scored, by), key=place)
+
+
+def _rows(scored: Scored, by: Sequence[str] = ("task",)) -> list[Row]:
+    return [_row(summary) for summary in _summaries(scored, by)]
 
 
 def _row(summary: Summary) -> Row:
