@@ -81,9 +81,9 @@ def test_every_study_is_there_and_every_claim_judged_but_that_of_chat_models(run
     outcome, _ = run(SMALL)
     found = {(row.system, row.dataset, row.metric): row for row in outcome.rows}
     assert found["encoder, nearest label name", "second, hard", "accuracy, %"].n == 8
-    assert found["one question", "first, 20 options, g 2, b 3", "calls a text"].measured == 1
-    assert found["ITR + king", "first, 20 options, g 2, b 3", "calls a text"].measured == 9
-    assert found["CBWR + king", "first, 20 options, g 0, b 0", "calls a text"].measured == 6
+    assert found["one question", "first, 20 options, g 2, b 3", "responder: calls a text"].measured == 1
+    assert found["ITR + king", "first, 20 options, g 2, b 3", "responder: calls a text"].measured == 9
+    assert found["CBWR + king", "first, 20 options, g 0, b 0", "responder: calls a text"].measured == 6
     place = ("first, 2 options in the order given, g 1, b 3", "answers changed by the label's place, %")
     assert found["duel, both orders, log-odds", *place].measured == 0
     assert found["duel, one order", *place].measured > 0

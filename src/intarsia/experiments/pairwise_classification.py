@@ -147,12 +147,12 @@ def _option_rows(found: list[dict[str, Any]], name: str) -> list[Row]:
     rows = []
     for row in found:
         dataset = f"{name}, {row['options']} options, {_setting(row)}"
-        rows.append(_mean(row["system"], dataset, _ACCURACY, row["right"]))
+        rows.append(_mean(row["system"], dataset, f"responder: {_ACCURACY}", row["right"]))
         if row["system"] != _ONE:
-            rows.append(_mean(row["system"], dataset, _TOP, row["top"]))
-        rows.append(_mean(row["system"], dataset, "answers changed by a reshuffle, %", row["flips"]))
+            rows.append(_mean(row["system"], dataset, f"responder: {_TOP}", row["top"]))
+        rows.append(_mean(row["system"], dataset, "responder: answers changed by a reshuffle, %", row["flips"]))
         if row["all"]:
-            rows.append(Row(row["system"], dataset, "calls a text", None, row["calls"], n=len(row["right"])))
+            rows.append(Row(row["system"], dataset, "responder: calls a text", None, row["calls"], n=len(row["right"])))
     return rows
 
 
