@@ -192,6 +192,20 @@ def draw_state(family: str, n: int, rng: np.random.Generator) -> Complex[np.ndar
     return FAMILIES[family](n, rng)
 
 
+def named_state(name: str, n: int, *, seed: int = 0, force: bool = False) -> Complex[np.ndarray, " dim"]:
+    """The state of a name: `ghz` and `w` as they are, any other family of `FAMILIES` drawn at random.
+
+    Raises:
+        UnknownNameError: If there is no such name.
+        ConfigError: If `n` is below 1, or above 12 without `force`.
+    """
+    if n > 12 and not force:
+        raise ConfigError("qubits", n, "at most 12")
+    if name in ("ghz", "w") and n >= 1:
+        return ghz_state(n) if name == "ghz" else w_state(n)
+    return draw_state(name, n, np.random.default_rng(seed))
+
+
 def _rotated(vector: Complex[np.ndarray, " dim"], rng: np.random.Generator) -> Complex[np.ndarray, " dim"]:
     n = len(vector).bit_length() - 1
     tensor = vector.reshape((2,) * n)
@@ -270,4 +284,3 @@ def _checked_matrix(matrix: Complex[np.ndarray, "dim dim"], normalise: bool) -> 
             fix="a state has none; project it onto the positive matrices first",
         )
     return (matrix + matrix.conj().T) / 2
-

@@ -91,6 +91,9 @@ class InfeasibleError(InputError):
     """
 
     def __init__(self, what: str, *, certificate: Mapping[str, float]) -> None:
-        super().__init__(what, fix="check the values; sum b_j (P_j - r_j I) has only negative eigenvalues, with b = "
-                         + ", ".join(f"{label}: {number:.4g}" for label, number in certificate.items()))
+        super().__init__(
+            what,
+            fix="check the values; sum b_j (P_j - r_j I) has only negative eigenvalues, with b = "
+            + ", ".join(f"{label}: {number:.4g}" for label, number in certificate.items()),
+        )
         self.certificate = dict(certificate)

@@ -141,7 +141,7 @@ def _clarabel(
     q: Float[np.ndarray, " variables"], a: Any, b: Float[np.ndarray, " entries"], cone: Cone, tol: float, weight: float
 ) -> Solved:
     try:
-        import clarabel
+        import clarabel  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         raise MissingExtraError("clarabel", "quantum") from None
     settings = clarabel.DefaultSettings()
@@ -165,16 +165,14 @@ def _scs(
     q: Float[np.ndarray, " variables"], a: Any, b: Float[np.ndarray, " entries"], cone: Cone, tol: float, weight: float
 ) -> Solved:
     try:
-        import scs
+        import scs  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         raise MissingExtraError("scs", "quantum") from None
     order = cone.scs_order
     data: dict[str, Any] = {"A": scipy.sparse.csc_matrix(a.tocsr()[order]), "b": b[order], "c": q}
     if weight:
         data["P"] = scipy.sparse.csc_matrix(weight * scipy.sparse.eye_array(len(q)))
-    found = scs.SCS(
-        data, {"s": [cone.side]}, eps_abs=tol, eps_rel=tol, max_iters=50_000, verbose=False
-    ).solve()
+    found = scs.SCS(data, {"s": [cone.side]}, eps_abs=tol, eps_rel=tol, max_iters=50_000, verbose=False).solve()
     x, y = np.asarray(found["x"]), np.empty(len(b))
     y[order] = found["y"]
     status = str(found["info"]["status"])

@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-import scipy.linalg
 from jaxtyping import Bool, Float, Int, Shaped
+from scipy.linalg import lapack
 
 from intarsia.quantum.paulis import matrix_of, signed_permutations, table_of
 
-_MAX_ITERATIONS = 100
+_MAX_ITERATIONS = 200
 _MAX_HALVINGS = 40
+_FLOORS = (1e-16, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
+"""Divided differences below are raised to it in the Hessian. Midway through a chain some eigenvalues of sigma can be
+1e-20 and less: they change no expectation value, but they make the Hessian singular and its steps noise. If no step
+along a direction helps, the next floor is tried."""
 _TOLERANCE = 1e-9
 """Newton ends when no known value is missed by more; it usually ends far below."""
 ACCEPTED = 1e-7
@@ -60,7 +64,7 @@ class Entropy:
         gaps = np.abs(w[:, None] - w)
         # (p_a - p_b) / (w_a - w_b) without the cancellation of close eigenvalues.
         slopes = np.where(gaps > 0, -np.expm1(-gaps) / np.where(gaps > 0, gaps, 1.0), 1.0)
-        return np.maximum(np.maximum(p[:, None], p) * slopes, 1e-300)
+        return np.maximum(p[:, None], p) * slopes
 
 
 class Purity:
@@ -151,16 +155,19 @@ def complete(functional: Functional, problem: Problem, start: Completion) -> Com
     """
     where = np.concatenate([[0], problem.known]) if functional.has_identity else problem.known
     targets = np.concatenate([[1.0], problem.values]) if functional.has_identity else problem.values
-    point = _Point(functional, start.multipliers.reshape(-1), where, targets, problem.real)
-    best = point
+    point = best = _Point(functional, start.multipliers.reshape(-1), where, targets, problem.real)
+    level = 0
     for iteration in range(_MAX_ITERATIONS):
         if point.miss <= _TOLERANCE:
             return point.completion(iteration)
-        step = _newton_step(functional, problem, point, where)
-        following = _backtrack(functional, point, step, where, targets, problem.real)
+        following = None
+        while following is None and level < len(_FLOORS):
+            step = _newton_step(functional, problem, point, where, _FLOORS[level])
+            following = _backtrack(functional, point, step, where, targets, problem.real)
+            level += following is None
         if following is None:
             break
-        point = following
+        point, level = following, max(level - 1, 0)
         best = point if point.miss < best.miss else best
     return best.completion(_MAX_ITERATIONS)
 
@@ -219,19 +226,16 @@ def _backtrack(
 
 
 def _newton_step(
-    functional: Functional, problem: Problem, point: _Point, where: Int[np.ndarray, " known"]
+    functional: Functional, problem: Problem, point: _Point, where: Int[np.ndarray, " known"], floor: float
 ) -> Float[np.ndarray, " known"]:
-    kernel = functional.kernel(point.w)
+    kernel = np.maximum(functional.kernel(point.w), floor)
     free = np.flatnonzero(problem.relevant)
     free = free[~np.isin(free, np.append(problem.known, 0))]
     if not functional.has_identity and len(free) < len(where):
         return _step_over_free(problem, point, kernel, where, free)
     rows = _packed(point.u, where, problem.real) * np.sqrt(kernel).reshape(-1)
     hessian = rows @ rows.T
-    if functional.has_identity:
-        # The positive part is flat below zero; a little of the identity keeps the matrix invertible.
-        hessian[np.diag_indices_from(hessian)] += 1e-10 + 1e-3 * min(1.0, point.miss)
-    else:
+    if not functional.has_identity:
         means = point.expectations.reshape(-1)[where]
         hessian -= np.outer(means, means)
     return _solve_positive(hessian, -point.gradient)
@@ -288,9 +292,8 @@ def _packed(
 def _solve_positive(
     matrix: Float[np.ndarray, "size size"], right: Float[np.ndarray, " size"]
 ) -> Float[np.ndarray, " size"]:
-    try:
-        return scipy.linalg.solve(matrix, right, assume_a="pos", check_finite=False)
-    except np.linalg.LinAlgError:
-        # Values on the border make the matrix singular to rounding.
-        shift = 1e-12 * float(np.trace(matrix)) / len(matrix)
-        return scipy.linalg.lstsq(matrix + shift * np.eye(len(matrix)), right, check_finite=False)[0]
+    factor, failed = lapack.dpotrf(matrix, lower=1)
+    if failed:  # Singular to rounding: the floor of the kernel is still too low.
+        return np.full(len(right), np.nan)
+    solution: Float[np.ndarray, " size"] = lapack.dpotrs(factor, right, lower=1)[0]
+    return solution
