@@ -25,6 +25,7 @@ _ROOMS = (
     "metrics",
     "models",
     "pipeline",
+    "quantum",
     "serving",
 )
 

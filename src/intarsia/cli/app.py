@@ -37,6 +37,7 @@ PANELS: dict[str, dict[str, str]] = {
         "serve": "intarsia.cli.serve:serve",
         "classify": "intarsia.cli.classify:classify",
         "audit": "intarsia.cli.audit:app",
+        "quantum": "intarsia.cli.quantum:app",
     },
     "Look things up": {
         "models": "intarsia.cli.models:models",
