@@ -96,6 +96,14 @@ def chat(tokenizer: Any, prompts: list[str]) -> Any:
     return tokenizer(rendered(tokenizer, prompts), add_special_tokens=False, padding=True, return_tensors="pt")
 
 
+def midway(tokenizer: Any, rows: list[TextToTextRow]) -> Any:
+    """Prompts and the first half of their answers, as padded tensors."""
+    prompts = rendered(tokenizer, [row.prompt for row in rows])
+    halves = [row.target[: len(row.target) // 2] for row in rows]
+    texts = [prompt + half for prompt, half in zip(prompts, halves, strict=True)]
+    return tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
+
+
 def rendered(tokenizer: Any, prompts: list[str]) -> list[str]:
     """Prompts as the model reads them."""
     messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
@@ -160,8 +168,8 @@ def literal_grid(large: Tensor, small: Tensor, expert: Tensor) -> Tensor:
 def time_solver(fused: Any, inputs: Any, rounds: int) -> list[dict[str, Any]]:
     """Solvers at one decoding step of a batch, beside the forward passes they accompany."""
     cache = fused.new_cache(speculative=True)
-    fused(**inputs, past_key_values=cache, logits_to_keep=1)
-    token, mask = inputs["input_ids"][:, -1:], torch.nn.functional.pad(inputs["attention_mask"], (0, 1), value=1)
+    token, mask = inputs["input_ids"][:, -1:], inputs["attention_mask"]
+    fused(inputs["input_ids"][:, :-1], attention_mask=mask[:, :-1], past_key_values=cache, logits_to_keep=1)
 
     def step() -> dict[str, Tensor]:
         logits: dict[str, Tensor] = {}
@@ -255,7 +263,9 @@ def main() -> None:
             fused, tokenizer = fuse_models(LARGE, small_folder, {name: folder}, solver=SolverConfig("newton"))
             prompts = [row.prompt for row in reports(EXPERTS[name].question)[ROWS:]]
             if not results:
-                results += time_solver(fused, chat(tokenizer, prompts[:BATCH]), arguments.rounds)
+                results += time_solver(
+                    fused, midway(tokenizer, reports(EXPERTS[name].question)[-BATCH:]), arguments.rounds
+                )
             # Merged, so that the peer does not pay for peft's hooks.
             expert = load_causal_lm(folder).model.merge_and_unload()
             inputs = [chat(tokenizer, [prompt]) for prompt in prompts[: arguments.prompts]]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from intarsia.fusion.cache import FusedCache
     from intarsia.fusion.modeling import LogitFusionForCausalLM
 
-# How fast the estimate of the acceptance rate follows what is seen.
-_MEMORY = 0.9
+# How many of the last drafted tokens the estimate of the acceptance rate is about, and how many it is given at first.
+_WINDOW, _BELIEVED = 10, 2
 
 # Tokens without drafts before one is tried again.
 _PROBE = 16
@@ -53,13 +53,15 @@ class DraftLength:
     def __init__(self, most: int, cost: float, wide: float = 1.0) -> None:
         self.most, self.cost, self.wide = most, cost, wide
         self.rate = 0.7
+        self._seen = _BELIEVED
         self._idle = 0
 
     def update(self, accepted: int, drafted: int) -> None:
         """Learns from one round: `accepted` of `drafted` tokens were kept, the next one was not checked."""
         tried = min(accepted + 1, drafted)
         for index in range(tried):
-            self.rate = _MEMORY * self.rate + (1 - _MEMORY) * float(index < accepted)
+            self._seen = min(self._seen + 1, _WINDOW)
+            self.rate += (float(index < accepted) - self.rate) / self._seen
 
     def best(self) -> int:
         """Returns how many to draft now. Counts its calls: of those that say none, one in a while says one."""

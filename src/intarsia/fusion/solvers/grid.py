@@ -1,7 +1,5 @@
 """The paper's solver: try evenly spaced values."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,17 +11,12 @@ from intarsia.fusion.tilting import tilt
 
 
 def grid(shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
-    """Tries `low`, `low + step`, ... up to `high` and keeps the best; of equals, the smaller."""
-    return best_of(shifts, goal, grid_values(config))
-
-
-def best_of(shifts: Shifts, goal: Goal, values: Sequence[float]) -> Solution:
-    """Tries each value of alpha, at least one, for all rows and keeps the best; of equals, the first.
+    """Tries `low`, `low + step`, ... up to `high` and keeps the best; of equals, the smaller.
 
     One value is evaluated at a time: all at once would need memory for values x rows x vocabulary.
     """
     best: Solution | None = None
-    for value in values:
+    for value in grid_values(config):
         alpha = torch.full_like(shifts.forward, value)
         found = _at_zero(goal, alpha) if value == 0 else evaluate(goal, alpha, tilt(shifts.family, alpha, orders=1))
         best = found if best is None else best.or_better(found)

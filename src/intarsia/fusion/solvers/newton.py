@@ -1,5 +1,6 @@
 """Steps on a fourth-order expansion of the divergences: one or two looks at the vocabulary instead of twenty."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -8,10 +9,11 @@ import torch
 from torch import Tensor
 
 from intarsia.fusion.config import SolverConfig
-from intarsia.fusion.solvers.grid import best_of, grid_values
+from intarsia.fusion.solvers.grid import grid_values
+from intarsia.fusion.solvers.second_minimum import Point, most_promising
 from intarsia.fusion.solvers.solution import Goal, Solution
 from intarsia.fusion.targets import Shifts
-from intarsia.fusion.tilting import ShiftFamily, cumulants, tilt
+from intarsia.fusion.tilting import ShiftFamily, Tilt, cumulants, tilt
 
 # Looks at the vocabulary before a row is left with the best found; nearly all are done after two.
 _MAX_EVALUATIONS = 12
@@ -94,6 +96,15 @@ class _Best(NamedTuple):
         return _Best(*(np.where(where, new, old) for new, old in zip(other, self, strict=True)))
 
 
+class _Seen(NamedTuple):
+    """What a look told, of some rows."""
+
+    rows: npt.NDArray[np.intp]
+    alpha: Numbers
+    forward: Numbers
+    backward: Numbers
+
+
 def newton(shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
     """Minimises an expansion of the loss around each alpha that is evaluated, until it is exact enough.
 
@@ -102,37 +113,39 @@ def newton(shifts: Shifts, goal: Goal, config: SolverConfig) -> Solution:
     """
     like = shifts.forward
     small, large = _numbers(torch.stack([shifts.small_variance, shifts.large_variance]))
-    wanted = _Goal(*(_numbers(part) for part in goal))
+    whole_goal = _Goal(*(_numbers(part) for part in goal))
+    answer = _Best(*(np.zeros(like.shape) for _ in _Best._fields))
+    seen: list[_Seen] = []
+    # From here on, everything is of the rows that are not done.
+    rows, wanted, best = np.arange(len(like)), whole_goal, None
     low, high = np.full(like.shape, config.low), np.full(like.shape, config.high)
     done = large == 0
     start = np.clip(np.sqrt(small / np.where(done, 1, large)), config.low, config.high)
     alpha = np.where(done, low, start)
-    best: _Best | None = None
-    least, most = low, high
     for _ in range(_MAX_EVALUATIONS):
-        here = _look(shifts.family, alpha, like)
+        here = _look(shifts.family, alpha, rows, like)
         forward, backward = here.divergences(np.zeros_like(alpha))
+        seen.append(_Seen(rows, alpha, forward, backward))
         found = _Best(alpha, forward, backward, wanted.miss(forward, backward))
-        # Both divergences grow with alpha, so where both are short of the goal or both beyond it, so is all that lies
-        # farther out, by more.
-        over_forward, over_backward = forward - wanted.forward, backward - wanted.backward
-        least = np.where((over_forward <= 0) & (over_backward <= 0), np.maximum(least, alpha), least)
-        most = np.where((over_forward >= 0) & (over_backward >= 0), np.minimum(most, alpha), most)
         best = found if best is None else best.replaced(found, (found.miss < best.miss) & ~done)
         slope, stiffness = wanted.slope(here, np.zeros_like(alpha))
         low, high = np.where(slope < 0, alpha, low), np.where(slope < 0, high, alpha)
         predicted, settled, limited = _step(here, wanted, low, high, config.tolerance)
         best = best.replaced(predicted, settled & ~done & (predicted.miss <= best.miss))
         done = done | settled
-        if done.all():
-            break
         # Where the expansion is good for a short way only, creeping along it would take many looks.
         leap = alpha - slope / stiffness**2
         leap = np.where((leap > low) & (leap < high), leap, (low + high) / 2)
         alpha = np.where(done, alpha, np.where(limited, leap, predicted.alpha))
-    assert best is not None
-    solution = Solution(*(torch.as_tensor(part, dtype=like.dtype, device=like.device) for part in best))
-    return _escape_local_minima(solution, shifts, goal, config, least, most)
+        for part, value in zip(answer, best, strict=True):
+            part[rows] = value
+        left = ~done.all(-1)
+        if not left.any():
+            break
+        rows, alpha, low, high, done = rows[left], alpha[left], low[left], high[left], done[left]
+        wanted, best = _Goal(*(part[left] for part in wanted)), _Best(*(part[left] for part in best))
+    _escape_local_minima(answer, shifts.family, whole_goal, seen, config, like)
+    return Solution(*(torch.as_tensor(part, dtype=like.dtype, device=like.device) for part in answer))
 
 
 def _numbers(values: Tensor) -> Numbers:
@@ -140,11 +153,27 @@ def _numbers(values: Tensor) -> Numbers:
     return numbers
 
 
-def _look(family: ShiftFamily, alpha: Numbers, like: Tensor) -> _Expansion:
+def _look(family: ShiftFamily, alpha: Numbers, rows: npt.NDArray[np.intp], like: Tensor) -> _Expansion:
     """Expands around each alpha, at the price of one look at the vocabulary."""
-    here = tilt(family, torch.as_tensor(alpha, dtype=like.dtype, device=like.device), orders=4)
+    here = _tilt_rows(family, alpha, rows, like, orders=4)
     numbers = _numbers(torch.cat([here.backward[..., None], here.moments], -1))
     return _Expansion(alpha, numbers[..., 0], *cumulants(numbers[..., 1:]))
+
+
+def _tilt_rows(family: ShiftFamily, alpha: Numbers, rows: npt.NDArray[np.intp], like: Tensor, *, orders: int) -> Tilt:
+    """Tilts some rows, each by its own row of alpha."""
+    where = torch.as_tensor(alpha, dtype=like.dtype, device=like.device)
+    if len(rows) == len(family.base):
+        return tilt(family, where, orders=orders)
+    if like.device.type != "cpu":
+        chosen = torch.as_tensor(rows, device=like.device)
+        return tilt(ShiftFamily(*(part[chosen] for part in family)), where, orders=orders)
+    # One by one and without a copy, which would cost as much as the look.
+    looks = [
+        tilt(ShiftFamily(*(part[row : row + 1] for part in family)), where[index : index + 1], orders=orders)
+        for index, row in enumerate(rows.tolist())
+    ]
+    return looks[0] if len(looks) == 1 else Tilt(*(torch.cat(parts) for parts in zip(*looks, strict=True)))
 
 
 def _step(
@@ -177,22 +206,39 @@ def _step(
 
 
 def _escape_local_minima(
-    best: Solution, shifts: Shifts, goal: Goal, config: SolverConfig, least: Numbers, most: Numbers
-) -> Solution:
-    """Tries the grid too where the goal is missed by far: only there can the loss have a second minimum that is lower.
+    best: _Best, family: ShiftFamily, goal: _Goal, seen: Sequence[_Seen], config: SolverConfig, like: Tensor
+) -> None:
+    """Tries values of the grid where the goal is missed by far, and puts what is better into `best`.
 
-    Where both divergences meet their goals, nothing can be better. A lower minimum can only lie between `least` and
-    `most`.
+    Only there can the loss have a second minimum that is lower: where both divergences meet their goals, nothing can be
+    better.
     """
-    doubtful = (best.miss > _DOUBT**2 * (goal.forward**2 + goal.backward**2)).any(-1)
-    if not bool(doubtful.any()):
-        return best
-    rows = doubtful.nonzero()[:, 0]
-    chosen = rows.cpu().numpy()
-    some = Shifts(ShiftFamily(*(part[rows] for part in shifts.family)), *(part[rows] for part in shifts[1:]))
-    values = [value for value in grid_values(config) if least[chosen].min() < value < most[chosen].max()]
-    if not values:
-        return best
-    coarse = best_of(some, Goal(*(part[rows] for part in goal)), values)
-    found = Solution(*(part[rows] for part in best)).or_better(coarse)
-    return Solution(*(old.index_copy(0, rows, new) for old, new in zip(best, found, strict=True)))
+    doubtful = best.miss > _DOUBT**2 * (goal.forward**2 + goal.backward**2)
+    values = grid_values(config)
+    for row in np.flatnonzero(doubtful.any(-1)).tolist():
+        wanted = Point(0.0, float(goal.forward[row, 0]), float(goal.backward[row, 0]))
+        points = [
+            [
+                Point(*(float(part[place, expert]) for part in look[1:]))
+                for look in seen
+                for place in np.flatnonzero(look.rows == row)
+            ]
+            for expert in range(doubtful.shape[1])
+        ]
+        while True:
+            tried = [
+                most_promising(values, points[expert], wanted, float(best.miss[row, expert])) if uncertain else None
+                for expert, uncertain in enumerate(doubtful[row])
+            ]
+            if all(value is None for value in tried):
+                break
+            alpha = np.array([[value or 0.0 for value in tried]])
+            here = _tilt_rows(family, alpha, np.array([row]), like, orders=1)
+            for expert, value in enumerate(tried):
+                if value is None:
+                    continue
+                point = Point(value, float(here.forward[0, expert]), float(here.backward[0, expert]))
+                points[expert].append(point)
+                if point.miss(wanted) < best.miss[row, expert]:
+                    for part, number in zip(best, (*point, point.miss(wanted)), strict=True):
+                        part[row, expert] = number
