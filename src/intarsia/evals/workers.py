@@ -76,18 +76,22 @@ def ask_in_workers(
     if settings.get("max_calls") is not None and backend not in ("serial", "threads"):
         allowed = "left out with worker processes, each of which would count its own calls"
         raise ConfigError("max_calls", settings["max_calls"], allowed)
-    outcomes = engine.map(
-        functools.partial(ask_chunk, fn=fn, model=model, options=settings),
-        _chunks(items, key, chunk),
-        key=lambda one: str(one.number),
-        backend=backend,
-        workers=workers,
-        gpus_per_worker=gpus_per_worker,
-        chunk=1,
-        on_error="raise",
-        description=description,
-        progress=progress,
-    )
+    try:
+        outcomes = engine.map(
+            functools.partial(ask_chunk, fn=fn, model=model, options=settings),
+            _chunks(items, key, chunk),
+            key=lambda one: str(one.number),
+            backend=backend,
+            workers=workers,
+            gpus_per_worker=gpus_per_worker,
+            chunk=1,
+            on_error="raise",
+            description=description,
+            progress=progress,
+        )
+    finally:
+        # In this process (serial, threads) the next run makes its own, which knows what was recorded meanwhile.
+        _made.cache_clear()
     return [outcome for one in outcomes for outcome in one.value or ()]
 
 
