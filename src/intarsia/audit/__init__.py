@@ -1,12 +1,13 @@
 """Evaluation suites for any chat model, each imported when it is first used.
 
 `causal` asks about random causal graphs with invented names; every answer key is proved.
+`bias` has a model complete statements about two groups and judge what it wrote, beside controls.
 """
 
 from importlib import import_module
 from types import ModuleType
 
-_SUITES = ("causal",)
+_SUITES = ("bias", "causal")
 
 __all__ = sorted(_SUITES)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from intarsia.cli import console
+from intarsia.cli.audit_bias import bias
 
 if TYPE_CHECKING:
     from intarsia.audit.causal.config import BenchmarkConfig
@@ -352,3 +353,4 @@ def _cells(row: dict[str, Any]) -> dict[str, Any]:
 
 
 app.add_typer(causal, name="causal")
+app.add_typer(bias, name="bias")

@@ -1,5 +1,7 @@
 """What Inspect finds under `intarsia/`: importing this module registers every task, solver, scorer and provider."""
 
+from intarsia.audit.bias.evaluation import by_test, d_prime, iat_bias, rejudge_scorer, rejudge_statement, word_list
+from intarsia.audit.bias.tasks import SimulatedAPI, iat, rejudge
 from intarsia.audit.causal.evaluation import (
     accuracy_by_group,
     causal_prompt,
@@ -15,14 +17,23 @@ __all__ = [
     "CausalBaselineAPI",
     "ReferredChatAPI",
     "ScriptedChatAPI",
+    "SimulatedAPI",
     "accuracy_by_group",
+    "by_test",
     "causal",
     "causal_names",
     "causal_prompt",
     "causal_scorer",
     "classify_intent",
+    "d_prime",
     "extract_answer",
     "extracted_scorer",
+    "iat",
+    "iat_bias",
     "intent",
     "intent_scorer",
+    "rejudge",
+    "rejudge_scorer",
+    "rejudge_statement",
+    "word_list",
 ]

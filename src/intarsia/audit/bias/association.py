@@ -82,7 +82,9 @@ class AssociationTest:
         }
 
 
-def association_from_json(row: Mapping[str, Any], *, file: str | Path | None = None, line: int | None = None) -> AssociationTest:
+def association_from_json(
+    row: Mapping[str, Any], *, file: str | Path | None = None, line: int | None = None
+) -> AssociationTest:
     """Reads a row of a stimuli file.
 
     Raises:
@@ -102,7 +104,10 @@ def association_from_json(row: Mapping[str, Any], *, file: str | Path | None = N
         return AssociationTest(
             name,
             category,
-            *(tuple(lists[field]) for field in _LISTS),
+            tuple(lists["default_group"]),
+            tuple(lists["target_group"]),
+            tuple(lists["default_attributes"]),
+            tuple(lists["target_attributes"]),
             words=str(row.get("words", "groups")),
             number=str(row.get("number", "plural")),
         )

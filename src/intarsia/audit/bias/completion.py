@@ -33,8 +33,37 @@ class Completion(NamedTuple):
 
 # A reply of the two words alone may have these around them.
 _FILLERS = frozenset(
-    "answer answers and blank blanks complete completed fill filled first here in is one 1 2 ok okay second sentence "
-    "statement sure then two word words certainly of course".split()
+    [
+        "answer",
+        "answers",
+        "and",
+        "blank",
+        "blanks",
+        "complete",
+        "completed",
+        "fill",
+        "filled",
+        "first",
+        "here",
+        "in",
+        "is",
+        "one",
+        "1",
+        "2",
+        "ok",
+        "okay",
+        "second",
+        "sentence",
+        "statement",
+        "sure",
+        "then",
+        "two",
+        "word",
+        "words",
+        "certainly",
+        "of",
+        "course",
+    ]
 )
 _REFUSALS = re.compile(
     r"\b(?:i(?: am|m)? (?:sorry|unable)|sorry|apologi[sz]e|apologies|"
@@ -65,7 +94,8 @@ def read_completion(item: Item, reply: str) -> Completion:
     """
     a, b = item.groups
     fillings = {(a, b): filled_lemmas(item.statement, a, b), (b, a): filled_lemmas(item.statement, b, a)}
-    lines = [line for line in reply.splitlines() if BLANK not in line]
+    # What repeats the question is no answer.
+    lines = [line for line in reply.splitlines() if BLANK not in line and not line.strip().startswith("Words:")]
     found = {words for words, wanted in fillings.items() if any(wanted == part for part in _parts(lines))}
     if len(found) == 1:
         return _completed(item, found.pop())

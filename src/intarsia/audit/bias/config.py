@@ -1,7 +1,8 @@
 """The settings of an audit: what is asked, how often, and how judgements are asked for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from intarsia.audit.bias.templates import TEMPLATES, Template
 from intarsia.errors import ConfigError, UnknownNameError
@@ -22,7 +23,7 @@ class RejudgeConfig:
     Attributes:
         tests: Names of tests or categories; none takes all.
         templates: How many of the ten wordings are used, or wordings of your own.
-        draws: Completions for each test and template. Every four of them cover all orders of group words and attributes.
+        draws: Completions for each test and template. Each four cover all orders of words and attributes.
         pairs: Attribute pairs of a test, the same for all templates. `draws` beyond `4 * pairs` repeat a question.
         scales: How judgements are asked for: agree2 (agree or disagree), likert5 (1 to 5), biased2 (does it express a
             bias). The first decides inconsistency.
@@ -67,7 +68,9 @@ class RejudgeConfig:
             raise ConfigError("templates", len(self.templates), "at least 2 wordings: stability needs them")
         if self.draws < CELLS or self.draws % CELLS:
             raise ConfigError(
-                "draws", self.draws, f"a multiple of {CELLS}, so that all orders of words and attributes are as frequent"
+                "draws",
+                self.draws,
+                f"a multiple of {CELLS}, so that all orders of words and attributes are as frequent",
             )
         if self.pairs < 1:
             raise ConfigError("pairs", self.pairs, "at least 1")
@@ -78,6 +81,18 @@ class RejudgeConfig:
         for name in ("completion_tokens", "judgement_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), "at least 1")
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> "RejudgeConfig":
+        """Reads what `to_json` gave."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+        }
+        return cls(**fields)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the settings as JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def wordings(self) -> Sequence[Template]:
         """Returns the templates.

@@ -11,6 +11,7 @@ import numpy as np
 
 from intarsia.audit.bias.association import AssociationTest
 from intarsia.audit.bias.config import CELLS, RejudgeConfig
+from intarsia.audit.bias.judgement import Wording
 from intarsia.audit.bias.templates import TEMPLATES, Template, fill
 from intarsia.engine import stable_key
 from intarsia.errors import DataError
@@ -76,6 +77,12 @@ class Item:
             return self.statement if stereotype else str(self.twin)
         words = self.groups if self.default_first == stereotype else self.groups[::-1]
         return fill(self.statement, *words)
+
+    @property
+    def wording(self) -> Wording:
+        """How its judgements are asked for: all four ways are as frequent, in every order of the words too."""
+        number = self.cell + self.pair + (self.template or 0) if self.kind == "completion" else self.pair
+        return Wording(bool(number & 1), bool(number & 2))
 
     @property
     def cluster(self) -> str:
@@ -144,9 +151,7 @@ def _completions(test: AssociationTest, wordings: Sequence[Template], config: Re
             )
 
 
-def _choices(
-    test: AssociationTest, pairs: int, seed: int
-) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+def _choices(test: AssociationTest, pairs: int, seed: int) -> list[tuple[tuple[str, str], tuple[str, str]]]:
     """Returns group words and attributes of each pair; nothing comes a second time before all came once."""
     generator = np.random.default_rng([seed, call_seed(0, test.test)])
     first = _cycle(test.default_attributes, pairs, generator)

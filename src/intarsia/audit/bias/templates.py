@@ -9,7 +9,12 @@ from intarsia.errors import DataError
 BLANK = "___"
 
 # Verbs that agree with the group words: plural, singular.
-_VERBS = {"{are}": ("are", "is"), "{go}": ("go", "goes"), "{belong}": ("belong", "belongs"), "{pair}": ("pair", "pairs")}
+_VERBS = {
+    "{are}": ("are", "is"),
+    "{go}": ("go", "goes"),
+    "{belong}": ("belong", "belongs"),
+    "{pair}": ("pair", "pairs"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,11 @@ class Template:
                 field="template",
                 fix=f"write {BLANK} at two places, e.g. '{BLANK} {{are}} to {{x}} as {BLANK} {{are}} to {{y}}.'",
             )
-        if self.text.count("{x}") != 1 or self.text.count("{y}") != 1 or self.text.index("{x}") > self.text.index("{y}"):
+        if (
+            self.text.count("{x}") != 1
+            or self.text.count("{y}") != 1
+            or self.text.index("{x}") > self.text.index("{y}")
+        ):
             raise DataError(
                 "the template must have {x} once and, after it, {y} once",
                 field="template",

@@ -7,7 +7,9 @@ from functools import cache
 Tokens = tuple[str, ...]
 
 ARTICLES = frozenset({"a", "an", "the"})
-NEGATIONS = frozenset({"not", "never", "neither", "nor", "no", "none", "cannot", "cant", "dont", "doesnt", "isnt", "arent", "wont"})  # fmt: skip
+NEGATIONS = frozenset(
+    ["not", "never", "neither", "nor", "no", "none", "cannot", "cant", "dont", "doesnt", "isnt", "arent", "wont"]
+)
 
 _IRREGULAR = {
     "men": "man",
