@@ -128,9 +128,9 @@ def _show(
     json: bool,
 ) -> None:
     from intarsia.quantum.qnn.page import qnn_report, summary_rows
-    from intarsia.quantum.qnn.verdict import verdict
+    from intarsia.quantum.qnn.verdict import verdict_text
 
-    text, rows = verdict(runs, data, circuit, training), summary_rows(runs, training.definitions)
+    text, rows = verdict_text(runs, data, circuit, training), summary_rows(runs, training.definitions)
     if output is not None:
         from intarsia import files
         from intarsia.experiments.report import write_report
@@ -175,18 +175,14 @@ def _open(output: Path, configs: dict[str, Any], overwrite: bool) -> None:
     import shlex
     import shutil
     import sys
-    from dataclasses import asdict, is_dataclass
+    from dataclasses import asdict
 
     from intarsia.errors import RunExistsError
     from intarsia.experiments import provenance
     from intarsia.files import read_json, write_json
 
     record = output / "run.json"
-    plain = {
-        name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        for name, value in configs.items()
-    }
-    settings = json_module.loads(json_module.dumps(plain))
+    settings = json_module.loads(json_module.dumps(configs, default=asdict))
     if output.exists() and overwrite:
         shutil.rmtree(output)
     if record.exists() and read_json(record)["config"] != settings:

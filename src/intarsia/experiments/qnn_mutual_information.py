@@ -220,13 +220,8 @@ def _map(studied: _Studied, criterion: str) -> Figure:
     matrix: list[list[float | None]] = []
     for _, runs in studied:
         counts = [compare(runs, definition, criterion) for definition in _DEFINITIONS]
-        matrix.append(
-            [
-                100 * share
-                for each in counts
-                for share in (each.real / each.real_runs, each.shuffled / each.shuffled_runs)
-            ]
-        )
+        pairs = [(each.real / each.real_runs, each.shuffled / each.shuffled_runs) for each in counts]
+        matrix.append([100 * share for pair in pairs for share in pair])
     columns = [f"{definition}, {labels}" for definition in _DEFINITIONS for labels in ("real", "shuffled")]
     title = f"{_CRITERIA[criterion]}: % of runs"
     return plots.heatmap(matrix, [cell.name for cell, _ in studied], columns, title=title)

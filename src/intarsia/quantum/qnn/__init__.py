@@ -39,7 +39,7 @@ _HOMES = {
     "seed_trials": "trials",
     "split_samples": "data",
     "train": "training",
-    "verdict": "verdict",
+    "verdict_text": "verdict",
 }
 
 __all__ = sorted(_HOMES)

@@ -161,13 +161,9 @@ def holevo_information(
     """
     local = reduced_states(outputs.to(torch.complex128), measured)
     whole = entropy(local.mean(dim=0))
-    of_labels = torch.stack(
-        [
-            (labels == label).double().mean() * entropy(local[labels == label].mean(dim=0))
-            for label in sorted(set(labels.tolist()))
-        ]
-    )
-    return Holevo(float(whole - of_labels.sum()), float(whole - entropy(local).mean()))
+    groups = [labels == label for label in set(labels.tolist())]
+    of_labels = sum(float(group.double().mean() * entropy(local[group].mean(dim=0))) for group in groups)
+    return Holevo(float(whole) - of_labels, float(whole - entropy(local).mean()))
 
 
 def fano_accuracy_bound(chi: float, shares: Float[Tensor, "classes"]) -> float:

@@ -8,7 +8,7 @@ from intarsia.experiments.report import Highlight, Report, Section, Table
 from intarsia.quantum.qnn.config import CircuitConfig, DataConfig, TrainingConfig
 from intarsia.quantum.qnn.figures import qnn_figures
 from intarsia.quantum.qnn.trials import REAL, TrackedRun
-from intarsia.quantum.qnn.verdict import RECONSTRUCTION, compare, configuration, verdict
+from intarsia.quantum.qnn.verdict import RECONSTRUCTION, compare, configuration, verdict_text
 
 _MEANING = (
     "Di and Mi are the inputs of the discarded and of the measured qubits, Mo the output of the measured ones. `data` "
@@ -69,7 +69,7 @@ def qnn_report(
     rows = summary_rows(runs, training.definitions)
     table = Table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows], folded=len(rows) > 12)
     sections = [
-        Section("Verdict", verdict(runs, data, circuit, training).replace("\n", "\n\n")),
+        Section("Verdict", verdict_text(runs, data, circuit, training).replace("\n", "\n\n")),
         Section("Curves", _MEANING, figures=qnn_figures(runs, training.definitions)),
         Section("Runs", "Start is before training. Information is in bits.", tables=[table, *_intervals(runs)]),
     ]

@@ -19,7 +19,7 @@ _MEANINGS = {
 }
 
 
-def verdict(runs: Sequence[TrackedRun], data: DataConfig, circuit: CircuitConfig, training: TrainingConfig) -> str:
+def verdict_text(runs: Sequence[TrackedRun], data: DataConfig, circuit: CircuitConfig, training: TrainingConfig) -> str:
     """Returns the verdict on both claims under every definition that was tracked.
 
     Args:
