@@ -120,7 +120,7 @@ def test_qiskit_objects_are_turned():
 def test_torch_tensors_with_gradients_are_read():
     import torch
 
-    psi = torch.tensor([0.6, 0.8j], requires_grad=True)
+    psi = torch.tensor([0.6, 0.8j], dtype=torch.complex128, requires_grad=True)
     assert paulis.expectations_of(psi.conj())["Y"] == pytest.approx(-0.96)
 
 
