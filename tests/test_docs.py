@@ -152,14 +152,15 @@ def test_command_lines_of_pages_parse() -> None:
 
 def test_commands_and_options_in_running_text_exist() -> None:
     known = commands()
-    every_option = set().union(*map(options, known.values())) | {"--install-completion"} | FOREIGN_OPTIONS
+    of_command = {name: set().union(*map(options, leaves({name: known[name]}, "").values())) for name in known}
+    every_option = set().union(*of_command.values()) | {"--install-completion"} | FOREIGN_OPTIONS
     for page in PAGES:
         for code in inline_code(page):
             words = code.split()
             mentioned = {word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2}
             if words[0].rpartition("/")[2] == "intarsia" and len(words) > 1 and words[1][0].islower():
                 assert words[1] in known, f"{page}: {code}"
-                assert mentioned <= options(known[words[1]]), f"{page}: {code}"
+                assert mentioned <= of_command[words[1]], f"{page}: {code}"
             elif words[0].startswith("--"):
                 assert mentioned <= every_option, f"{page}: {code}"
 
