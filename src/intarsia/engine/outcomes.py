@@ -20,7 +20,7 @@ class Outcome:
     """
 
     key: str
-    value: Any | None = None
+    value: Any = None
     error: str | None = None
     traceback: str | None = None
 
