@@ -111,15 +111,19 @@ def peer_information(unitary: Any, measured: list[int]) -> dict[str, list[float]
         "di": [qubits + qubit for qubit in range(qubits) if qubit not in measured],
         "mi": [qubits + qubit for qubit in measured],
     }
-    dims = [[2] * (2 * qubits)] * 2
+    whole = qutip.Qobj(density, dims=[[2] * (2 * qubits)] * 2)
+
+    def by_qutip(axes: list[int]) -> float:
+        # QuTiP wants the two parts to be the whole state.
+        kept = sorted([*axes, *measured])
+        places = [[kept.index(axis) for axis in part] for part in (axes, measured)]
+        return float(qutip.entropy_mutual(whole.ptrace(kept), *places, base=2))
+
     return {
         "PennyLane math.mutual_info": [
             float(qml.math.mutual_info(density, axes, measured, base=2)) for axes in references.values()
         ],
-        "QuTiP entropy_mutual": [
-            float(qutip.entropy_mutual(qutip.Qobj(density, dims=dims), axes, measured, base=2))
-            for axes in references.values()
-        ],
+        "QuTiP entropy_mutual": [by_qutip(axes) for axes in references.values()],
     }
 
 
@@ -137,7 +141,8 @@ def imported_circuits() -> dict[str, float]:
     theta = torch.rand(LAYERS, 3, 2, generator=generator, dtype=torch.float64)
     tape = qml.workflow.construct_tape(pennylane_circuit(3))(torch.zeros(1, 3, dtype=torch.float64), theta)
     # The encoding of a batch has no one matrix; the circuit behind it does.
-    behind = tape.operations[3:]
+    weights = torch.rand(2, 3, 3, generator=generator, dtype=torch.float64)
+    behind = [*tape.operations[3:], qml.StronglyEntanglingLayers(weights, wires=range(3))]
     ours = import_circuit(behind, wires=range(3)).unitary().numpy()
     theirs = numpy.asarray(qml.matrix(qml.tape.QuantumScript(behind), wire_order=range(3)))
     pennylane = float(numpy.abs(ours - theirs).max())

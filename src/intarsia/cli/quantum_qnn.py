@@ -166,7 +166,11 @@ def _print_runs(rows: list[dict[str, Any]]) -> None:
             f"{definition}_mi_mo_range": f"I(Mi:Mo)\n{definition}, range",
             f"{definition}_k2": "K2",
         }
-    console.print_table(rows, {key: heading for key, heading in headings.items() if key in rows[0]}, title="Runs")
+    console.print_table(
+        rows,
+        {key: heading for key, heading in headings.items() if key in rows[0]},
+        title="Runs (reconstruction; information in bits)",
+    )
 
 
 def _open(output: Path, configs: dict[str, Any], overwrite: bool) -> None:

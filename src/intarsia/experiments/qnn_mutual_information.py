@@ -23,7 +23,7 @@ _CRITERIA = {"grows": "K1, I(Di:Mo) grows", "two_phases": "K2, I(Mi:Mo) rises, t
 
 @experiment(
     "qnn-mutual-information",
-    title="Mutual information in quantum neural networks",
+    title="Mutual information in quantum neural networks (reconstruction)",
     paper=PAPER,
     claims=[
         Claim("labels-move", f"definition data: I(Di:Mo) grows {_BAR}, in every configuration", _ABSTRACT),

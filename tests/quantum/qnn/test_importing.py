@@ -77,6 +77,13 @@ def test_wires_are_sorted_by_default() -> None:
     torch.testing.assert_close(found.unitary(), torch.from_numpy(np.kron(H, X)).to(torch.complex128))
 
 
+def test_templates_without_a_matrix_are_decomposed() -> None:
+    layer = Operation("Layer", None, [0, 1])
+    layer.decomposition = lambda: [Operation("H", H, [0]), Operation("CNOT", CNOT, [0, 1])]  # type: ignore[attr-defined]
+    found = import_circuit(tape(layer))
+    assert [each.name for each in found.gates] == ["H", "CNOT"]
+
+
 def test_torch_parameters_are_detached() -> None:
     angle = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     matrix = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])

@@ -118,8 +118,20 @@ def _pennylane_gates(operations: Sequence[Any], order: Sequence[Any]) -> Iterato
         try:
             matrix = operation.matrix()
         except Exception as error:
-            raise _no_matrix(name) from error
+            # Templates such as layers and embeddings have no matrix, but gates they stand for.
+            inner = _decomposed(operation)
+            if not inner:
+                raise _no_matrix(name) from error
+            yield from _pennylane_gates(inner, order)
+            continue
         yield Gate(_tensor(matrix), tuple(places[wire] for wire in operation.wires), name)
+
+
+def _decomposed(operation: Any) -> list[Any]:
+    try:
+        return list(operation.decomposition())
+    except Exception:
+        return []
 
 
 def _qiskit_gates(circuit: Any) -> Iterator[Gate]:
