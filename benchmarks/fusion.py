@@ -15,7 +15,7 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from rich.console import Console
@@ -31,7 +31,7 @@ from intarsia.models import load_causal_lm
 
 LARGE = "asset:smollm2-135m-instruct"
 LAYERS = {4: [0, 1, 2, 29], 6: [0, 1, 2, 3, 28, 29], 8: [0, 1, 2, 3, 4, 5, 28, 29]}
-ROWS, HELD_OUT, NEW_TOKENS, BATCH = 360, 16, 48, 8
+ROWS, HELD_OUT, NEW_TOKENS, BATCH, STEPS = 360, 16, 48, 8, 6
 CONTINUE, FILE = "\nContinue this report.", "\nFile this report."
 ORDERS = {
     "acq": "takeover\nDesk: mergers"
@@ -165,41 +165,48 @@ def literal_grid(large: Tensor, small: Tensor, expert: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def time_solver(fused: Any, inputs: Any, rounds: int) -> list[dict[str, Any]]:
-    """Solvers at one decoding step of a batch, beside the forward passes they accompany."""
+def time_solver(fused: Any, inputs: Any, rounds: int, name: str) -> list[dict[str, Any]]:
+    """Solvers at some decoding steps of a batch, beside the forward passes they accompany."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
     cache = fused.new_cache(speculative=True)
-    token, mask = inputs["input_ids"][:, -1:], inputs["attention_mask"]
-    fused(inputs["input_ids"][:, :-1], attention_mask=mask[:, :-1], past_key_values=cache, logits_to_keep=1)
+    fused(ids[:, :-STEPS], attention_mask=mask[:, :-STEPS], past_key_values=cache, logits_to_keep=1)
 
-    def step() -> dict[str, Tensor]:
+    def read(count: int) -> dict[str, Tensor]:
+        """Logits after each of the next tokens."""
+        end = ids.shape[1] - STEPS + count
         logits: dict[str, Tensor] = {}
         for member in cache.members:
-            logits |= fused.read(member, cache, token, mask)
-        cache.crop(-1)
+            logits |= fused.read(member, cache, ids[:, end - count : end], mask[:, :end])
+        cache.crop(-count)
         return logits
 
-    logits = {name: values[:, -1].float() for name, values in step().items()}
-    expert = fused.config.experts[0]
-    given = logits["large"], logits["small"], [logits[expert]]
-    newton, grid = SolverConfig(solver="newton"), SolverConfig(solver="grid")
-    excess = (solve_alpha(*given, newton).loss - solve_alpha(*given, grid).loss).max()
+    logits = {part: values.float().unbind(1) for part, values in read(STEPS).items()}
+    steps = list(zip(logits["large"], logits["small"], logits[fused.config.experts[0]], strict=True))
+
+    def solve(solver: Literal["newton", "grid"]) -> Tensor:
+        config = SolverConfig(solver=solver)
+        return torch.stack([solve_alpha(large, small, [expert], config).loss for large, small, expert in steps])
+
+    def literal() -> None:
+        for step in steps:
+            literal_grid(*step)
+
+    def forward() -> None:
+        for _ in steps:
+            read(1)
+
     results = []
-    for name, ours, peer in (
-        (
-            "newton, beside the same library's 21-point grid",
-            partial(solve_alpha, *given, newton),
-            partial(solve_alpha, *given, grid),
-        ),
-        (
-            "newton, beside the pseudo-code's grid",
-            partial(solve_alpha, *given, newton),
-            partial(literal_grid, *given[:2], given[2][0]),
-        ),
-        ("newton, beside the models' forward passes", partial(solve_alpha, *given, newton), step),
+    for what, peer in (
+        ("the same library's 21-point grid", partial(solve, "grid")),
+        ("the pseudo-code's grid", literal),
+        ("the models' forward passes", forward),
     ):
-        seconds, other, ratio = median_ratio(ours, peer, rounds * 5)
-        results.append({"what": name, "ours_ms": 1e3 * seconds, "other_ms": 1e3 * other, "ratio": ratio})
-    results[0]["largest_excess_of_loss"] = float(excess)
+        seconds, other, ratio = median_ratio(partial(solve, "newton"), peer, rounds * 3)
+        what = f"{name}: newton, beside {what}"
+        results.append(
+            {"what": what, "ours_ms": 1e3 * seconds / STEPS, "other_ms": 1e3 * other / STEPS, "ratio": ratio}
+        )
+    results[0]["largest_excess_of_loss"] = float((solve("newton") - solve("grid")).max())
     return results
 
 
@@ -262,10 +269,9 @@ def main() -> None:
         for name, folder in folders.items():
             fused, tokenizer = fuse_models(LARGE, small_folder, {name: folder}, solver=SolverConfig("newton"))
             prompts = [row.prompt for row in reports(EXPERTS[name].question)[ROWS:]]
-            if not results:
-                results += time_solver(
-                    fused, midway(tokenizer, reports(EXPERTS[name].question)[-BATCH:]), arguments.rounds
-                )
+            if layers == sizes[0]:
+                answers = midway(tokenizer, reports(EXPERTS[name].question)[-BATCH:])
+                results += time_solver(fused, answers, arguments.rounds, f"{layers} layers, {name}")
             # Merged, so that the peer does not pay for peft's hooks.
             expert = load_causal_lm(folder).model.merge_and_unload()
             inputs = [chat(tokenizer, [prompt]) for prompt in prompts[: arguments.prompts]]
