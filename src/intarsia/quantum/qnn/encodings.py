@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from intarsia.errors import InputError
-from intarsia.quantum.qnn import gates
 from intarsia.quantum.qnn.config import CircuitConfig
 
 Features = npt.NDArray[np.float64]
@@ -88,7 +87,11 @@ class Encoder(NamedTuple):
 
 def angle_states(angles: Float[Tensor, "samples qubits"]) -> Float[Tensor, "samples dim"]:
     """Returns the product states of RY(x_q)|0>, real; angles in radians."""
-    return gates.kronecker(gates.ry(angles))[..., 0]
+    factors = torch.stack([torch.cos(angles / 2), torch.sin(angles / 2)], dim=-1)
+    states = factors[:, 0]
+    for qubit in range(1, angles.shape[1]):
+        states = (states[:, :, None] * factors[:, qubit, None]).flatten(1)
+    return states
 
 
 def amplitude_states(features: Features, qubits: int) -> Float[Tensor, "samples dim"]:
