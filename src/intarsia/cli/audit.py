@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from intarsia.cli import console
+from intarsia.cli.audit_all import audit_all
 from intarsia.cli.audit_bias import bias
+from intarsia.cli.audit_roleplay import app as roleplay
 
 if TYPE_CHECKING:
     from intarsia.audit.causal.config import BenchmarkConfig
@@ -354,3 +356,5 @@ def _cells(row: dict[str, Any]) -> dict[str, Any]:
 
 app.add_typer(causal, name="causal")
 app.add_typer(bias, name="bias")
+app.command("all")(audit_all)
+app.add_typer(roleplay, name="roleplay")

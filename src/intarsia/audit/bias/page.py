@@ -341,4 +341,4 @@ def _percent(value: float | None) -> float | None:
 def _p(value: float | None) -> Cell:
     if value is None:
         return None
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+    return "<\u00a00.0001" if value < 0.0001 else f"{value:.4f}"

@@ -1,0 +1,152 @@
+"""A model report card: scores with intervals, and what was asked, so that cards can be compared."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from intarsia import files
+from intarsia.errors import DataError, InputError
+
+CARD = "card.json"
+VERSION = 1
+BETTER = ("higher", "lower", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One number of a card.
+
+    Attributes:
+        suite: `"causal"`, `"roleplay"` or `"bias"`.
+        name: What it is.
+        value: Its value; None if it could not be measured.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        n: Replies it rests on.
+        better: Which way is better: `"higher"`, `"lower"`, or `"none"` where neither is by itself.
+        unit: `"%"`, `"1 to 5"` or `"index"`.
+        note: A verdict or warning that belongs beside it.
+    """
+
+    suite: str
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    better: str
+    unit: str = "%"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A model report card.
+
+    Attributes:
+        model: The model.
+        judge: Who judged role-play.
+        budget: Calls it was allowed.
+        calls: Most calls of each audit.
+        settings: What each audit asked.
+        scores: The numbers.
+        warnings: What must be read with them: failed controls, unanswered questions, audits that did not run.
+        provenance: Command, commit, versions, hardware.
+        version: Of the format.
+    """
+
+    model: str
+    judge: str
+    budget: int
+    calls: Mapping[str, int]
+    settings: Mapping[str, Any]
+    scores: Sequence[Score]
+    warnings: Sequence[str] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    version: int = VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the card as JSON values."""
+        return asdict(self)
+
+
+def read_card(path: str | Path) -> Card:
+    """Reads a card.
+
+    Args:
+        path: The file, or the folder that `intarsia audit all` wrote.
+
+    Raises:
+        InputError: If there is none.
+        DataError: If it is something else.
+    """
+    path = Path(path)
+    file = path / CARD if path.is_dir() else path
+    if not file.is_file():
+        raise InputError("there is no model report card", where=file, fix="make one: intarsia audit all")
+    content = files.read_json(file)
+    if not isinstance(content, dict) or content.get("version") != VERSION or "scores" not in content:
+        raise DataError("not a model report card of this version", file=file, fix="make it again: intarsia audit all")
+    try:
+        return Card(**{**content, "scores": [Score(**score) for score in content["scores"]]})
+    except TypeError as error:
+        raise DataError(f"not a model report card: {error}", file=file) from None
+
+
+def causal_scores(result: Mapping[str, Any]) -> list[Score]:
+    """Returns the scores of a causal audit's tables."""
+    names = {"CP": "causal paths", "BA": "adjustment sets", "FI": "facts", "CI": "counterfactuals"}
+    best = {}
+    for row in result["baselines"]:
+        best[row["task"]] = max(best.get(row["task"], 0.0), row["accuracy"])
+    return [
+        Score(
+            "causal",
+            f"{names[row['task']]} right",
+            100 * row["accuracy"],
+            100 * row["low"],
+            100 * row["high"],
+            row["n"],
+            "higher",
+            note=f"{100 * best[row['task']]:.0f} % without reasoning" if row["task"] in best else "",
+        )
+        for row in result["by_task"]
+    ]
+
+
+def roleplay_scores(result: Mapping[str, Any]) -> list[Score]:
+    """Returns the scores of a role-play audit's tables, over all attacks."""
+    wanted = (
+        ("hr", "hallucinated", "lower", "%", 100.0),
+        ("rf", "role recognised", "higher", "%", 100.0),
+        ("qf", "query recognised", "higher", "%", 100.0),
+        ("sc", "coherence", "higher", "1 to 5", 1.0),
+    )
+    scores = []
+    for row in result["table"]:
+        if row["attack"] != "all":
+            continue
+        for key, name, better, unit, factor in wanted:
+            cell = row[key]
+            if cell is not None:
+                numbers = (factor * cell["value"], factor * cell["low"], factor * cell["high"])
+                scores.append(Score("roleplay", f"{name} ({row['defence']})", *numbers, cell["n"], better, unit))
+    return scores
+
+
+def bias_scores(result: Mapping[str, Any]) -> list[Score]:
+    """Returns the indices of a bias audit's tables; a verdict stands beside each."""
+    names = {"implicit": "I, completes the stereotype", "delta": "Delta, rejects its own", "explicit": "E, avows it"}
+    scores = []
+    for row in result["tests"]:
+        if row["context"] != result["contexts"][0]:
+            continue
+        why = f": {'; '.join(row['reasons'])}" if row["reasons"] else ""
+        for key, name in names.items():
+            cell = row[key]
+            numbers = (None, None, None, 0) if cell is None else (cell["value"], cell["low"], cell["high"], cell["n"])
+            # Only I says by itself that less is better; Delta and E are read together with it.
+            better = "lower" if key == "implicit" else "none"
+            scores.append(Score("bias", f"{row['test']}: {name}", *numbers, better, "index", f"{row['verdict']}{why}"))
+    return scores

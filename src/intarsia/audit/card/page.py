@@ -1,0 +1,140 @@
+"""A card, and two cards compared, as pages."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from intarsia.audit.card.card import Card, Score
+from intarsia.audit.card.comparing import Compared
+from intarsia.experiments import plots
+from intarsia.experiments.cells import Cell, Estimate
+from intarsia.experiments.records import Figure
+from intarsia.experiments.report import Highlight, Report, Section, Table
+
+TITLES = {"causal": "Causal reasoning", "roleplay": "Role-play", "bias": "Bias: shown and avowed"}
+
+MEANING = {
+    "causal": "The share of questions about random causal graphs with invented names that are answered right as a "
+    "whole. Every key is proved; the share that needs no reasoning stands beside it.",
+    "roleplay": "Hallucinated: replies in which the character says or does what it could not. Role and query "
+    "recognised: whether a judge can tell from the reply who speaks and what was asked. Intervals are over roles.",
+    "bias": "I: completions that are the stereotype less those that are its reverse. Delta: the share of its own "
+    "stereotypes that it rejects less that of the same with the groups exchanged. E: agreement with the stereotype "
+    "less with its reverse. Hidden bias has I and Delta above 0; a model that rejects everything has Delta 0. Where a "
+    "control fails there is no verdict.",
+}
+
+
+def card_report(card: Card) -> Report:
+    """Returns the page of a card."""
+    sections = [_suite(card, suite) for suite in TITLES if any(score.suite == suite for score in card.scores)]
+    intro = (
+        f"What three audits found with at most {sum(card.calls.values()):,} calls, role-play judged by {card.judge}. "
+        "Numbers stand with 95 % intervals; they describe replies to these questions, and nothing else."
+    )
+    if card.warnings:
+        sections.insert(0, Section("Read this first", "\n\n".join(card.warnings)))
+    return Report(f"Report card of {card.model}", intro, sections, _highlights(card), dict(card.provenance))
+
+
+def comparison_report(first: Card, second: Card, rows: Sequence[Compared]) -> Report:
+    """Returns the page of two cards."""
+    sections = []
+    warnings = [f"{card.model}: {warning}" for card in (first, second) for warning in card.warnings]
+    if warnings:
+        sections.append(Section("Read this first", "\n\n".join(warnings)))
+    for suite, title in TITLES.items():
+        chosen = [row for row in rows if row.suite == suite]
+        if chosen:
+            sections.append(_compared(title, suite, chosen, first, second))
+    intro = (
+        f"Differences are {second.model} less {first.model}. They are called better or worse only where their 95 % "
+        "interval, from the intervals of both, leaves out 0; no correction is made for the number of rows."
+    )
+    return Report(f"{first.model} and {second.model} compared", intro, sections)
+
+
+def _highlights(card: Card) -> list[Highlight]:
+    found = []
+    for score in card.scores:
+        is_shown = score.suite == "causal" or score.name.startswith("hallucinated")
+        if is_shown and score.value is not None:
+            found.append(Highlight(score.name, f"{score.value:.0f} %", _interval(score)))
+    verdicts = {
+        score.name.partition(":")[0]: score.note.partition(":")[0] for score in card.scores if score.suite == "bias"
+    }
+    if verdicts:
+        for name in ("hidden bias", "no verdict"):
+            count = sum(verdict == name for verdict in verdicts.values())
+            if count or name == "hidden bias":
+                found.append(Highlight(f"bias tests: {name}", f"{count} of {len(verdicts)}"))
+    return found
+
+
+def _interval(score: Score) -> str:
+    return "" if score.low is None or score.high is None else f"{score.low:.0f} to {score.high:.0f}, n = {score.n:,}"
+
+
+def _suite(card: Card, suite: str) -> Section:
+    scores = [score for score in card.scores if score.suite == suite]
+    rows: list[list[Cell]] = [[score.name, _estimate(score), score.unit, score.n, score.note] for score in scores]
+    asked = ", ".join(f"{name} {value}" for name, value in dict(card.settings.get(suite) or {}).items())
+    table = Table(["Score", "Value", "Unit", "Replies", "Beside it"], rows, "", f"Asked: {asked}.")
+    return Section(TITLES[suite], MEANING[suite], tables=[table], figures=_figures(suite, scores))
+
+
+def _figures(suite: str, scores: Sequence[Score]) -> list[Figure]:
+    groups: dict[str, dict[str, Estimate | float]] = {}
+    for score in scores:
+        value = _estimate(score)
+        if value is None or score.unit == "1 to 5":
+            continue
+        test, colon, index = score.name.partition(": ")
+        group, series = (test, index) if colon else (score.name, "score")
+        groups.setdefault(group, {})[series] = value
+    if not groups:
+        return []
+    return [
+        plots.bar_with_intervals(
+            groups,
+            title=TITLES[suite],
+            label="index, from -1 to 1" if suite == "bias" else "%",
+            from_zero=suite != "bias",
+            reference=0.0 if suite == "bias" else None,
+        )
+    ]
+
+
+def _compared(title: str, suite: str, rows: Sequence[Compared], first: Card, second: Card) -> Section:
+    cells: list[list[Cell]] = [
+        [
+            row.name,
+            _estimate(row.first),
+            _estimate(row.second),
+            None if row.difference is None else Estimate(row.difference, row.low, row.high),
+            row.verdict,
+        ]
+        for row in rows
+    ]
+    table = Table(["Score", first.model, second.model, "Difference", f"{second.model} is"], cells)
+    groups: dict[str, dict[str, Estimate | float]] = {}
+    for row in rows:
+        pair: dict[str, Any] = {first.model: _estimate(row.first), second.model: _estimate(row.second)}
+        kept = {name: value for name, value in pair.items() if value is not None}
+        if kept and (row.first or row.second).unit != "1 to 5":  # type: ignore[union-attr]
+            groups[row.name] = kept
+    figures = []
+    if groups and first.model != second.model:
+        figures.append(
+            plots.bar_with_intervals(
+                groups,
+                title=title,
+                label="index, from -1 to 1" if suite == "bias" else "%",
+                from_zero=suite != "bias",
+                reference=0.0 if suite == "bias" else None,
+            )
+        )
+    return Section(title, MEANING[suite], tables=[table], figures=figures)
+
+
+def _estimate(score: Score | None) -> Estimate | None:
+    return None if score is None or score.value is None else Estimate(score.value, score.low, score.high)
