@@ -2,12 +2,13 @@
 
 `causal` asks about random causal graphs with invented names; every answer key is proved.
 `bias` has a model complete statements about two groups and judge what it wrote, beside controls.
+`roleplay` lures characters out of their roles and measures what defences cost.
 """
 
 from importlib import import_module
 from types import ModuleType
 
-_SUITES = ("bias", "causal")
+_SUITES = ("bias", "causal", "roleplay")
 
 __all__ = sorted(_SUITES)
 

@@ -27,6 +27,12 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token, more samples.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
+    role: Annotated[
+        Path | None, typer.Option(help="YAML card of a character to talk to: name, description and more.")
+    ] = None,
+    narrator: Annotated[
+        bool, typer.Option("--narrator", help="With --role: tell the character's story rather than let it refuse.")
+    ] = False,
     trace: Annotated[
         bool, typer.Option("--trace", help="Of a fused model: colour each token by its expert and by alpha.")
     ] = False,
@@ -49,6 +55,15 @@ def chat(
     from intarsia.fusion import FusionTrace
     from intarsia.models import load_causal_lm
 
+    if narrator and role is None:
+        raise InputError("--narrator needs a character", fix="add --role CARD.yaml")
+    if role is not None:
+        if system or trace or trace_file is not None:
+            raise InputError(
+                "a character has its own system message and no trace", fix="leave --system and --trace out"
+            )
+        _talk_to_character(model, role, narrator, bool(single), max_new_tokens, temperature, seed)
+        return
     loaded = load_causal_lm(model)
     routed = hasattr(loaded.model, "route")
     traces = hasattr(loaded.model, "solver")
@@ -92,6 +107,45 @@ def chat(
             collected.save(trace_file, loaded.tokenizer)
         answer = loaded.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         messages.append({"role": "assistant", "content": answer})
+
+
+def _talk_to_character(
+    model: str, card: Path, narrator: bool, single: bool, max_new_tokens: int, temperature: float, seed: int
+) -> None:
+    import sys
+
+    from intarsia.audit.roleplay.narration import NarratorConfig
+    from intarsia.audit.roleplay.narrator import NarratorChat
+    from intarsia.audit.roleplay.roles import read_role
+    from intarsia.evals import Message, assistant, chat_model, run, user
+
+    role = read_role(card)
+    config = NarratorConfig() if narrator else NarratorConfig(outline=False, plot=False, verify=False)
+    character = NarratorChat(chat_model(model), role, config)
+    messages: list[Message] = []
+
+    async def turn() -> str:
+        said = ""
+        spoken = character.stream(messages, max_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        async for piece in spoken:
+            if piece.kind == "reply":
+                said += piece.text
+                typer.echo(piece.text, nl=False)
+            elif piece.kind == "plot" and sys.stdin.isatty():
+                console.err().print(piece.text, style="dim", markup=False, soft_wrap=True)
+        typer.echo()
+        return said
+
+    if sys.stdin.isatty():
+        console.say(f"[dim]{role.name} listens; one line is one turn; Ctrl-D ends[/dim]")
+    while True:
+        try:
+            line = (console.out().input("[bold]> [/bold]") if sys.stdin.isatty() else input()).strip()
+        except EOFError:
+            return
+        if line:
+            messages[:] = [*([] if single else messages), user(line)]
+            messages.append(assistant(run(turn())))
 
 
 def coloured(trace: "FusionTrace", tokenizer: Any) -> "Text":

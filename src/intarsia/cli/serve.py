@@ -1,5 +1,6 @@
 """`intarsia serve`: a model behind an OpenAI-compatible HTTP API."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +33,13 @@ def serve(
     grace: Annotated[
         float, typer.Option(min=0.0, help="Seconds for running requests to finish after a signal to stop.")
     ] = 30.0,
+    narrator: Annotated[
+        bool,
+        typer.Option("--narrator", help="Play characters in Narrator Mode: the system message of a chat is the card."),
+    ] = False,
+    role: Annotated[
+        Path | None, typer.Option(help="With --narrator: YAML card of the character of chats without one.")
+    ] = None,
     cors: Annotated[list[str] | None, typer.Option(help="Origin of web pages that may call; repeat for more.")] = None,
 ) -> None:
     """Serve a model: base, expert or merged, for any client of the OpenAI API. Ctrl-C ends.
@@ -41,8 +49,11 @@ def serve(
     import logging
     import sys
 
+    from intarsia.errors import InputError
     from intarsia.models import resolve
 
+    if role is not None and not narrator:
+        raise InputError("--role is for characters in Narrator Mode", where=role, fix="add --narrator")
     # Importing what serves takes seconds.
     resolve(model)
     from intarsia import serving
@@ -76,4 +87,10 @@ def serve(
             soft_wrap=True,
         )
 
-    serving.serve(model, config, on_start=announce)
+    middleware = None
+    if narrator:
+        from intarsia.audit.roleplay.roles import read_role
+        from intarsia.serving.narrator import NarratorMiddleware
+
+        middleware = NarratorMiddleware(read_role(role) if role is not None else None)
+    serving.serve(model, config, middleware=middleware, on_start=announce)

@@ -10,6 +10,14 @@ from intarsia.audit.causal.evaluation import (
     extracted_scorer,
 )
 from intarsia.audit.causal.tasks import CausalBaselineAPI, causal, causal_names
+from intarsia.audit.roleplay.tasks import (
+    judge_role,
+    mean_by_attack,
+    play_role,
+    role_rules,
+    rolebreak,
+    rolebreak_judge,
+)
 from intarsia.classification.tasks import classify_intent, intent, intent_scorer
 from intarsia.evals.inspect.providers import ReferredChatAPI, ScriptedChatAPI
 
@@ -32,8 +40,14 @@ __all__ = [
     "iat_bias",
     "intent",
     "intent_scorer",
+    "judge_role",
+    "mean_by_attack",
+    "play_role",
     "rejudge",
     "rejudge_scorer",
     "rejudge_statement",
+    "role_rules",
+    "rolebreak",
+    "rolebreak_judge",
     "word_list",
 ]
