@@ -45,19 +45,21 @@ def logistic_slope(bias: Sequence[float], decisions: Sequence[int]) -> LogisticF
     x = np.stack([np.ones(len(bias)), np.asarray(bias, dtype=float)], axis=1)
     y = np.asarray(decisions, dtype=float)
     weights = np.zeros(2)
-    covariance: npt.NDArray[Any] = np.zeros((2, 2))
     for _ in range(50):
         p = 1 / (1 + np.exp(-np.clip(x @ weights, -500, 500)))
         information = x.T @ (x * (p * (1 - p))[:, None])
-        if np.linalg.cond(information) > 1e10:
-            raise InputError(
-                "the regression has no finite fit: scores or decisions do not vary, or scores separate them"
-            )
+        # Where no finite fit exists the weights grow without end, and the information vanishes.
+        if not np.linalg.det(information) > 1e-12:
+            break
         covariance = np.linalg.inv(information)
         step = covariance @ (x.T @ (y - p))
         weights += step
         if np.abs(step).max() < 1e-10:
-            break
+            return _fit(weights, covariance, len(bias))
+    raise InputError("the regression has no finite fit: scores or decisions do not vary, or scores separate them")
+
+
+def _fit(weights: npt.NDArray[Any], covariance: npt.NDArray[Any], n: int) -> LogisticFit:
     half = _Z * float(np.sqrt(covariance[1, 1]))
     slope = float(weights[1])
-    return LogisticFit(slope, slope - half, slope + half, float(weights[0]), len(bias))
+    return LogisticFit(slope, slope - half, slope + half, float(weights[0]), n)

@@ -120,10 +120,10 @@ def read_word_list(test: AssociationTest, answer: str) -> WordList:
         found = _split(said, kinds, groups)
         # "axe black - wallet white": two entries on one line, apart from one another.
         several = [found] if found else [_split(lemmas(each), kinds, groups) for each in _DASHES.split(part)]
+        if not all(several):
+            unread += 1
         for each in several:
-            if each is None:
-                unread += 1
-            else:
+            if each is not None:
                 given.setdefault(each[0], set()).add(groups[each[1]])
     counts = [[0, 0], [0, 0]]
     for attribute, sides in given.items():
