@@ -153,7 +153,9 @@ def _table_rows(system: str, table: list[dict[str, Any]]) -> list[Row]:
                     dataset,
                     "hallucination rate, corrected, %",
                     None,
-                    *ends,
+                    measured,
+                    low,
+                    high,
                     corrected["n"],
                 )
             )
