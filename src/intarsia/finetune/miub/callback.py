@@ -52,8 +52,9 @@ class MIUBCallback(TrainerCallback):
             left out during training, whatever it says; `miub_report` gives them afterwards.
         adapter: The adapter to measure; may be left out if exactly one is active.
         every: Steps between measurements, or `"epoch"`. Left out: ten times in the run.
-        budget: Share of the training time that measuring may take. A measurement is left out while it, and the one at
-            the last step, would go over that. None leaves none out.
+        budget: Share of the training time that measuring may take; steps after a measurement are slower too, since
+            their weights have left the processor's cache. A measurement is left out while it, and the one at the last
+            step, would go over that. None leaves none out.
         per_layer: Whether the mean of every layer is logged too, as `miub_layer_3`.
 
     Attributes:
@@ -71,7 +72,7 @@ class MIUBCallback(TrainerCallback):
         *,
         adapter: str | None = None,
         every: int | Literal["epoch"] | None = None,
-        budget: float | None = 0.05,
+        budget: float | None = 0.03,
         per_layer: bool = False,
     ) -> None:
         if every is not None and every != "epoch" and (isinstance(every, str) or every < 1):
