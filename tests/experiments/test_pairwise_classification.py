@@ -172,7 +172,8 @@ def test_the_recipes_are_valid(scale):
 
 @pytest.mark.slow
 def test_nearest_names_on_real_texts_are_as_good_as_they_were():
-    from intarsia.classification import Classifier, SentenceEncoder, evaluate
+    from intarsia.classification import Classifier, evaluate
+    from intarsia.models import SentenceEncoder
 
     folder = Path(__file__).parents[2] / "../shared/data/intent-options"
     if not (folder / "labels.json").exists():

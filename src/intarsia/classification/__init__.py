@@ -19,8 +19,6 @@ _HOMES = {
     "Item": "results",
     "LabelSet": "labels",
     "PairwiseClassifier": "estimator",
-    "SentenceEncoder": "encoding",
-    "TextEncoder": "encoding",
     "UnmappedError": "asking",
     "UtilityResponder": "responder",
     "arrange_options": "options",

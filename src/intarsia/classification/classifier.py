@@ -10,7 +10,6 @@ from intarsia.classification.config import ClassifierConfig
 from intarsia.classification.costs import CallEstimate, Cost, estimate_calls
 from intarsia.classification.demonstrations import Demonstrations
 from intarsia.classification.duels import Analyses, Duels
-from intarsia.classification.encoding import SentenceEncoder, TextEncoder
 from intarsia.classification.labels import LabelSet
 from intarsia.classification.prompts import Example
 from intarsia.classification.reducers import REDUCERS, Reduction
@@ -21,6 +20,7 @@ from intarsia.classification.vectors import LabelVectors
 from intarsia.errors import ConfigError, DataError
 from intarsia.evals.asking import Finished, ask_each
 from intarsia.evals.protocol import ChatModel, Message
+from intarsia.models.sentence_encoder import SentenceEncoder, TextEncoder
 
 
 class Classifier:

@@ -6,11 +6,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.classification.encoding import TextEncoder, Vectors
 from intarsia.classification.labels import LabelSet
 from intarsia.classification.prompts import Example
 from intarsia.classification.streams import generator
 from intarsia.errors import DataError
+from intarsia.models.sentence_encoder import TextEncoder, Vectors
 
 
 class Demonstrations:

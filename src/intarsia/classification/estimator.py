@@ -12,12 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 from intarsia.classification.classifier import Classifier
 from intarsia.classification.config import ClassifierConfig
 from intarsia.classification.costs import CallEstimate, Cost
-from intarsia.classification.encoding import SentenceEncoder, TextEncoder
 from intarsia.classification.results import Classification, Item
 from intarsia.engine import FailedItemError
 from intarsia.errors import DataError
 from intarsia.evals.background import run
 from intarsia.evals.protocol import ChatModel
+from intarsia.models.sentence_encoder import SentenceEncoder, TextEncoder
 
 
 class PairwiseClassifier(ClassifierMixin, BaseEstimator):

@@ -76,3 +76,12 @@ class LabelSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def label_texts(names: Sequence[str], descriptions: dict[str, str] | None = None) -> list[str]:
+    """Returns labels as an encoder reads them best: words instead of underscores and slashes."""
+    described = descriptions or {}
+    plain = [" ".join(name.replace("_", " ").replace("/", " ").split()) for name in names]
+    return [
+        f"{text}: {described[name]}" if name in described else text for name, text in zip(names, plain, strict=True)
+    ]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from intarsia.classification.encoding import Vectors
 from intarsia.classification.labels import LabelSet
 from intarsia.classification.streams import generator
 from intarsia.errors import ConfigError, DataError
+from intarsia.models.sentence_encoder import Vectors
 
 
 def observed_labels(labels: LabelSet, gold: Sequence[str]) -> LabelSet:

@@ -14,9 +14,8 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from intarsia.classification import evaluation
 from intarsia.classification.classifier import Classifier
 from intarsia.classification.config import ClassifierConfig
-from intarsia.classification.encoding import SentenceEncoder, label_texts
 from intarsia.classification.intent_sets import IntentSet, read_intent_set
-from intarsia.classification.labels import LabelSet
+from intarsia.classification.labels import LabelSet, label_texts
 from intarsia.classification.options import arrange_options
 from intarsia.classification.prompts import Example
 from intarsia.classification.reading import read_examples, read_labels
@@ -25,6 +24,7 @@ from intarsia.data.reading import read_rows
 from intarsia.errors import ConfigError, InputError
 from intarsia.evals.inspect.progress import report_sample
 from intarsia.evals.inspect_model import InspectChat
+from intarsia.models.sentence_encoder import SentenceEncoder
 
 VERSION = 1
 

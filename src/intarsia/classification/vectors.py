@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.classification.demonstrations import Demonstrations
-from intarsia.classification.encoding import TextEncoder, Vectors, label_texts
-from intarsia.classification.labels import LabelSet
+from intarsia.classification.labels import LabelSet, label_texts
 from intarsia.errors import ConfigError
+from intarsia.models.sentence_encoder import TextEncoder, Vectors
 
 
 class LabelVectors:

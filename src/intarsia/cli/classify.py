@@ -92,7 +92,6 @@ def classify(
     from intarsia.classification.batches import classify_batch
     from intarsia.classification.classifier import Classifier
     from intarsia.classification.config import ClassifierConfig
-    from intarsia.classification.encoding import SentenceEncoder
     from intarsia.classification.output import ResultFile
     from intarsia.classification.reading import read_examples, read_labels, read_texts
     from intarsia.classification.results import Classification
@@ -100,6 +99,7 @@ def classify(
     from intarsia.errors import InputError, IntarsiaError
     from intarsia.evals.background import run
     from intarsia.evals.resolving import chat_model
+    from intarsia.models.sentence_encoder import SentenceEncoder
 
     config = ClassifierConfig(
         method=method,

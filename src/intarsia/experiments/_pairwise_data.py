@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from intarsia.classification.config import ClassifierConfig
-from intarsia.classification.encoding import SentenceEncoder, Vectors, label_texts
 from intarsia.classification.intent_sets import IntentSet, read_intent_set
+from intarsia.classification.labels import label_texts
 from intarsia.classification.limits import one_line
 from intarsia.classification.results import Item
 from intarsia.errors import DataError
 from intarsia.experiments._local_data import data_folder
 from intarsia.experiments._pairwise_recipe import PairwiseRecipe
 from intarsia.files import atomic_file
+from intarsia.models.sentence_encoder import SentenceEncoder, Vectors
 
 CONTENT_FREE = "N/A"
 """A text that says nothing."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from intarsia.classification.classifier import Classifier
 from intarsia.classification.config import ClassifierConfig
-from intarsia.classification.encoding import TextEncoder
 from intarsia.classification.evaluation import evaluate
 from intarsia.classification.intent_sets import IntentSet
 from intarsia.classification.results import Classification, Item
@@ -17,6 +16,7 @@ from intarsia.errors import IntarsiaError
 from intarsia.evals.protocol import ChatModel
 from intarsia.evals.resolving import chat_model
 from intarsia.experiments._pairwise_recipe import ChatRecipe
+from intarsia.models.sentence_encoder import TextEncoder
 
 DIRECT = "one question"
 SYSTEMS: Mapping[str, ClassifierConfig] = {

@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from intarsia.classification.classifier import Classifier
 from intarsia.classification.config import ClassifierConfig
-from intarsia.classification.encoding import TextEncoder, label_texts
 from intarsia.classification.evaluation import label_bias, position_bias, recall_deviation
 from intarsia.classification.intent_sets import IntentSet
-from intarsia.classification.labels import LabelSet
+from intarsia.classification.labels import LabelSet, label_texts
 from intarsia.classification.options import arrange_options
 from intarsia.classification.responder import UtilityResponder
 from intarsia.classification.results import Classification, Item
@@ -22,6 +21,7 @@ from intarsia.classification.streams import generator
 from intarsia.experiments._pairwise_data import CONTENT_FREE, plain
 from intarsia.experiments._pairwise_recipe import BreakEvenRecipe, PairwiseRecipe, PositionRecipe, ResponderRecipe
 from intarsia.metrics.scores import macro_f1
+from intarsia.models.sentence_encoder import TextEncoder
 
 Numbers = npt.NDArray[np.float64]
 

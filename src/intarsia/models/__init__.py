@@ -17,6 +17,7 @@ from intarsia.models.loading import (
     load_encoder,
     load_tokenizer,
 )
+from intarsia.models.sentence_encoder import SentenceEncoder, TextEncoder
 from intarsia.models.sources import ModelSource, local_folder, resolve
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "KnownModel",
     "ModelAsset",
     "ModelSource",
+    "SentenceEncoder",
+    "TextEncoder",
     "base_of_adapter",
     "check_finite",
     "check_folder",

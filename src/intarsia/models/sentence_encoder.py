@@ -1,4 +1,4 @@
-"""Sentence embeddings: how near two texts, or a text and a label, are."""
+"""Sentence embeddings: how near two texts are."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -48,7 +48,7 @@ class SentenceEncoder:
         if not texts:
             raise DataError("there are no texts to encode")
         # Sorted by length: a batch is as long as its longest text.
-        new = sorted({text for text in texts if text not in self._known}, key=len)
+        new = sorted({text for text in texts if text not in self._known}, key=lambda text: (len(text), text))
         for start in range(0, len(new), self._batch_size):
             batch = new[start : start + self._batch_size]
             self._known.update(zip(batch, self._encode(batch), strict=True))
@@ -58,7 +58,7 @@ class SentenceEncoder:
         import torch
 
         if self._loaded is None:
-            from intarsia.models import load_encoder
+            from intarsia.models.loading import load_encoder
 
             self._loaded = load_encoder(self.ref)
         model, tokenizer = self._loaded
@@ -69,12 +69,3 @@ class SentenceEncoder:
         means = (states * weights).sum(dim=1) / weights.sum(dim=1)
         vectors: Vectors = torch.nn.functional.normalize(means.float(), dim=-1).cpu().numpy()
         return vectors
-
-
-def label_texts(names: Sequence[str], descriptions: dict[str, str] | None = None) -> list[str]:
-    """Returns labels as an encoder reads them best: words instead of underscores and slashes."""
-    described = descriptions or {}
-    plain = [" ".join(name.replace("_", " ").replace("/", " ").split()) for name in names]
-    return [
-        f"{text}: {described[name]}" if name in described else text for name, text in zip(names, plain, strict=True)
-    ]
