@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from intarsia.audit.roleplay.attacks import ATTACKS
 from intarsia.audit.roleplay.controls import JudgedControl
 from intarsia.audit.roleplay.judged import JudgedReply
 from intarsia.audit.roleplay.judging import HR, METRICS, QF, RF, RULE_JUDGE, SC
@@ -105,7 +106,7 @@ def roleplay_result(
     if not allow_unscored:
         _require_read(answered, controls, judges)
     defences = list(dict.fromkeys(each.defence for each in replies))
-    attacks = list(dict.fromkeys(each.attack for each in replies))
+    attacks = sorted({each.attack for each in replies}, key=list(ATTACKS).index)
     quality = _quality(controls, judges[0])
     table = []
     for defence in defences:
