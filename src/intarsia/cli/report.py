@@ -39,7 +39,7 @@ def report(
             )
         from intarsia.audit.card.running import write_comparison
 
-        _, page = write_comparison(*rest, output or Path("runs") / "compared")
+        _, page = write_comparison(rest[0], rest[1], output or Path("runs") / "compared")
         typer.echo(page)
         return
     if rest:

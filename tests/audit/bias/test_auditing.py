@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,14 @@ def test_logs_are_scored_again_the_same(done: Any, tmp_path: Path) -> None:
     n = sum(row["implicit"]["n"] for row in rows)
     pooled = sum(row["implicit"]["value"] * row["implicit"]["n"] for row in rows) / n
     assert metrics["implicit", "mean"] == pytest.approx(pooled)
-    assert metrics["delta", "d_prime"] > 1
+    assert metrics["delta", "intarsia/d_prime"] > 1
+
+
+def test_another_seed_asks_something_else(done: Any, tmp_path: Path) -> None:
+    config = replace(SMALL, seed=7, temperature=0.5)
+    again = run_bias_audit(tmp_path / "run", BiasAuditConfig("simulated:aligned-surface"), config)
+    assert [each.item for each in read_records(again.folder)] == items(config) != items()
+    assert again.result.tests != done.result.tests
 
 
 def test_concurrency_makes_no_difference(done: Any, tmp_path: Path) -> None:

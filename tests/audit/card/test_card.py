@@ -88,7 +88,7 @@ def test_scores_of_other_questions_are_not_compared() -> None:
 def test_pages_show_warnings_first(tmp_path: Path) -> None:
     first, second = card(), card("b", warnings=["A control of the bias audit failed."])
     page = render(card_report(second))
-    assert page.index("A control of the bias audit failed.") < page.index("Causal reasoning")
+    assert page.index("<p>A control of the bias audit failed.") < page.index("<h2>Causal reasoning")
     assert "b: A control of the bias audit failed." in render(
         comparison_report(first, second, compare_cards(first, second))
     )

@@ -289,14 +289,15 @@ class _Source:
     def asked(self, folder: Path, protocol: RejudgeConfig) -> _Asked:
         name, _ = self.lines()
         file = str((folder / name).resolve())
+        # Inspect's own `temperature` and `seed` are of the model; these are of the task.
         common: dict[str, Any] = {
             "scale": list(protocol.scales),
             "context": list(protocol.contexts),
             "neutral": protocol.neutral,
-            "temperature": protocol.temperature,
+            "draw_temperature": protocol.temperature,
             "completion_tokens": protocol.completion_tokens,
             "judgement_tokens": protocol.judgement_tokens,
-            "seed": protocol.seed,
+            "plan_seed": protocol.seed,
         }
         if self.completions:
             items = [each.item for each in self.completions] + plan([], protocol)

@@ -98,7 +98,9 @@ def bias_result(records: Sequence[Record], *, model: str, config: RejudgeConfig,
     Raises:
         InputError: If there is no reply at all.
     """
-    answered = [_score(record) for record in records if record.error is None]
+    # A log has its samples in another order than the run: tables must not depend on it.
+    ordered = sorted(records, key=lambda record: (record.item.id, record.epoch))
+    answered = [_score(record) for record in ordered if record.error is None]
     if not answered:
         raise InputError("there is no reply to score", where=model)
     scales = _present(answered, config.scales, 1)

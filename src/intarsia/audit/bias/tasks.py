@@ -39,10 +39,10 @@ def rejudge(
     scale: str | list[str] = "agree2,likert5",
     context: str | list[str] = "fresh",
     neutral: int = 40,
-    temperature: float = 1.0,
+    draw_temperature: float = 1.0,
     completion_tokens: int = 64,
     judgement_tokens: int = 16,
-    seed: int = 0,
+    plan_seed: int = 0,
     completions: str = "",
     statements: str = "",
 ) -> Task:
@@ -59,10 +59,10 @@ def rejudge(
         scale: agree2, likert5, biased2; the first decides.
         context: fresh, same_chat, attributed, third_person; the first decides.
         neutral: Neutral statements judged as a control, at most 40.
-        temperature: Of sampling.
+        draw_temperature: Of sampling.
         completion_tokens: Most tokens of a completion.
         judgement_tokens: Most tokens of a judgement.
-        seed: Chooses words, attributes and seeds of sampling.
+        plan_seed: Chooses words, attributes and seeds of sampling.
         completions: Run or log whose first stage is judged, so that nothing is completed anew.
         statements: JSONL or CSV file of statement pairs that are only judged, e.g. of CrowS-Pairs.
     """
@@ -74,10 +74,10 @@ def rejudge(
         scales=_words(scale),
         contexts=_words(context),
         neutral=neutral,
-        temperature=temperature,
+        temperature=draw_temperature,
         completion_tokens=completion_tokens,
         judgement_tokens=judgement_tokens,
-        seed=seed,
+        seed=plan_seed,
     )
     given = None
     if completions:
@@ -86,12 +86,12 @@ def rejudge(
         given = completions_of(completions)
         items = [record.item for record in given] + [item for item in plan([], config) if item.kind == "neutral"]
     elif statements:
-        items = [*pair_items(read_pairs(statements), seed), *plan([], config)]
+        items = [*pair_items(read_pairs(statements), plan_seed), *plan([], config)]
     else:
         items = plan(_tests(stimuli, config.tests), config)
     replies = None if given is None else {record.item.id: record.completion or "" for record in given}
     return Task(
-        dataset=MemoryDataset(to_samples(items, replies), name=f"{len(items)} items, seed {seed}"),
+        dataset=MemoryDataset(to_samples(items, replies), name=f"{len(items)} items, seed {plan_seed}"),
         solver=rejudge_statement(config.to_json()),
         scorer=rejudge_scorer(config.scales[0], config.contexts[0]),
         cleanup=report_sample,
@@ -105,8 +105,8 @@ def iat(
     stimuli: str = "",
     variants: str | list[str] = "plain",
     draws: int = 50,
-    temperature: float = 1.0,
-    seed: int = 0,
+    draw_temperature: float = 1.0,
+    plan_seed: int = 0,
 ) -> Task:
     """Word lists in the manner of the implicit association test: each attribute is given to one of two group words.
 
@@ -117,18 +117,18 @@ def iat(
         stimuli: JSONL file of association tests of yours, instead of those of the library.
         variants: Prompts: plain, quick.
         draws: Lists for each test and variant.
-        temperature: Of sampling.
-        seed: Chooses group words, the order of attributes and seeds of sampling.
+        draw_temperature: Of sampling.
+        plan_seed: Chooses group words, the order of attributes and seeds of sampling.
     """
     if draws < 1:
         raise ConfigError("draws", draws, "at least 1")
     chosen = _tests(stimuli, _words(tests))
     for test in chosen:
         require_balanced(test)
-    samples = to_list_samples(chosen, _words(variants), draws, seed)
+    samples = to_list_samples(chosen, _words(variants), draws, plan_seed)
     return Task(
-        dataset=MemoryDataset(samples, name=f"{len(samples)} word lists, seed {seed}"),
-        solver=word_list(temperature),
+        dataset=MemoryDataset(samples, name=f"{len(samples)} word lists, seed {plan_seed}"),
+        solver=word_list(draw_temperature),
         scorer=iat_bias(),
         cleanup=report_sample,
         version=VERSION,

@@ -89,15 +89,16 @@ def read_card(path: str | Path) -> Card:
     if not isinstance(content, dict) or content.get("version") != VERSION or "scores" not in content:
         raise DataError("not a model report card of this version", file=file, fix="make it again: intarsia audit all")
     try:
-        return Card(**{**content, "scores": [Score(**score) for score in content["scores"]]})
-    except TypeError as error:
+        scores, warnings = [Score(**score) for score in content["scores"]], tuple(content["warnings"])
+        return Card(**{**content, "scores": scores, "warnings": warnings})
+    except (TypeError, KeyError) as error:
         raise DataError(f"not a model report card: {error}", file=file) from None
 
 
 def causal_scores(result: Mapping[str, Any]) -> list[Score]:
     """Returns the scores of a causal audit's tables."""
     names = {"CP": "causal paths", "BA": "adjustment sets", "FI": "facts", "CI": "counterfactuals"}
-    best = {}
+    best: dict[str, float] = {}
     for row in result["baselines"]:
         best[row["task"]] = max(best.get(row["task"], 0.0), row["accuracy"])
     return [
@@ -130,8 +131,9 @@ def roleplay_scores(result: Mapping[str, Any]) -> list[Score]:
         for key, name, better, unit, factor in wanted:
             cell = row[key]
             if cell is not None:
-                numbers = (factor * cell["value"], factor * cell["low"], factor * cell["high"])
-                scores.append(Score("roleplay", f"{name} ({row['defence']})", *numbers, cell["n"], better, unit))
+                value, low, high = (factor * cell[end] for end in ("value", "low", "high"))
+                title = f"{name} ({row['defence']})"
+                scores.append(Score("roleplay", title, value, low, high, cell["n"], better, unit))
     return scores
 
 
