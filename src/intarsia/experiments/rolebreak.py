@@ -56,7 +56,8 @@ _PAPER: dict[str, tuple[float, float, float, float]] = {
         Claim("cost-formula", "calls are as many as the formulas say, for six defences and the judge", "Section 3.3"),
         Claim(
             "judge-corrected",
-            "averaged over repetitions, rates corrected by 40 planted replies are nearer to the truth than the judge's own",
+            "averaged over repetitions, rates corrected by 40 planted replies are nearer to the truth than the judge's "
+            "own",
             "our own: the paper does not check its judge",
         ),
         Claim(
@@ -304,8 +305,8 @@ def _notes(interview: list[dict[str, Any]], real: dict[str, Any], scripted: dict
         "stand beside ours for the shape, not for comparison.",
         "Scripted rows test the pipeline, not the method: the character and the judge are functions with known rates. "
         f"True shares of planted hallucinations: {truth}.",
-        "One correction by 40 planted replies is rough: see the spread of corrected rates over repetitions. It takes the "
-        "judge's bias away and adds noise.",
+        "One correction by 40 planted replies is rough: see the spread of corrected rates over repetitions. It takes "
+        "the judge's bias away and adds noise.",
         "Interview rows: a sentence encoder in place of the judge; intervals are over questions, for these nine roles.",
     ]
     if not interview:

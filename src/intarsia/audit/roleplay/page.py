@@ -90,12 +90,12 @@ def _overview(results: Sequence[RoleplayResult]) -> Section:
             if row["attack"] == ALL:
                 name = f"{result.model}, {row['defence']}" if len(results) > 1 else row["defence"]
                 rows.append([name, *_cells(row), _cell(row["hr_corrected"], 100), row["n"]])
-    columns = ["Defence", *_HEADS.values(), "Hallucination, corrected, %", "Replies"]
+    columns = ["Defence", *_HEADS.values(), "Corrected, %", "Replies"]
     table = Table(
         columns,
         rows,
         "All attacks",
-        "Corrected: without the judge's errors, as far as the planted controls tell them (Rogan and Gladen). A dash: "
+        "Corrected: the hallucination rate without the judge's errors, as far as the planted controls tell them (Rogan and Gladen). A dash: "
         "the judge's errors are not known, or it is no better than a coin.",
         decimals={"Coherence, 1 to 5": 2},
     )
@@ -240,7 +240,7 @@ def _judging(result: RoleplayResult, title: str) -> Section:
                     row["judge"],
                     METRICS[score],
                     *letters.values(),
-                    row[f"{score}_position_p"],
+                    _p(row[f"{score}_position_p"]),
                     _percent(row[f"{score}_embedding"]),
                     _percent(row[f"{score}_embedding_agrees"]),
                 ]
@@ -262,6 +262,10 @@ def _judging(result: RoleplayResult, title: str) -> Section:
             "harder is role fidelity."
         )
     for row in result.judging:
+        if row["sensitivity"] is not None and row["sensitivity"] + row["specificity"] <= 1:
+            parts.append(
+                f"On the planted controls {row['judge']} is no better than a coin: do not rely on its verdicts."
+            )
         if row["missed"]:
             wrong = ", ".join(f"{count} of the kind {kind}" for kind, count in row["missed"].items())
             parts.append(f"Planted controls that {row['judge']} got wrong: {wrong}.")
@@ -295,3 +299,9 @@ def _cell(value: Row | None, scale: float) -> Cell:
 
 def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * float(value)
+
+
+def _p(value: float | None) -> str | None:
+    if value is None:
+        return None
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
