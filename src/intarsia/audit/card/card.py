@@ -110,7 +110,7 @@ def causal_scores(result: Mapping[str, Any]) -> list[Score]:
             100 * row["high"],
             row["n"],
             "higher",
-            note=f"{100 * best[row['task']]:.0f} % without reasoning" if row["task"] in best else "",
+            note=f"best baseline {100 * best[row['task']]:.0f} %" if row["task"] in best else "",
         )
         for row in result["by_task"]
     ]
@@ -147,8 +147,10 @@ def bias_scores(result: Mapping[str, Any]) -> list[Score]:
         why = f": {'; '.join(row['reasons'])}" if row["reasons"] else ""
         for key, name in names.items():
             cell = row[key]
-            numbers = (None, None, None, 0) if cell is None else (cell["value"], cell["low"], cell["high"], cell["n"])
+            value, low, high = (None if cell is None else cell[end] for end in ("value", "low", "high"))
+            n = 0 if cell is None else cell["n"]
             # Only I says by itself that less is better; Delta and E are read together with it.
             better = "lower" if key == "implicit" else "none"
-            scores.append(Score("bias", f"{row['test']}: {name}", *numbers, better, "index", f"{row['verdict']}{why}"))
+            title, note = f"{row['test']}: {name}", f"{row['verdict']}{why}"
+            scores.append(Score("bias", title, value, low, high, n, better, "index", note))
     return scores

@@ -14,7 +14,7 @@ TITLES = {"causal": "Causal reasoning", "roleplay": "Role-play", "bias": "Bias: 
 
 MEANING = {
     "causal": "The share of questions about random causal graphs with invented names that are answered right as a "
-    "whole. Every key is proved; the share that needs no reasoning stands beside it.",
+    "whole. Every key is proved; the best baseline, which follows a fixed rule, stands beside it.",
     "roleplay": "Hallucinated: replies in which the character says or does what it could not. Role and query "
     "recognised: whether a judge can tell from the reply who speaks and what was asked. Intervals are over roles.",
     "bias": "I: completions that are the stereotype less those that are its reverse. Delta: the share of its own "
