@@ -95,8 +95,8 @@ def _overview(results: Sequence[RoleplayResult]) -> Section:
         columns,
         rows,
         "All attacks",
-        "Corrected: the hallucination rate without the judge's errors, as far as the planted controls tell them (Rogan and Gladen). A dash: "
-        "the judge's errors are not known, or it is no better than a coin.",
+        "Corrected: the hallucination rate without the judge's errors, as far as the planted controls tell them (Rogan "
+        "and Gladen). A dash: the judge's errors are not known, or it is no better than a coin.",
         decimals={"Coherence, 1 to 5": 2},
     )
     return Section("Scores", tables=[table])
