@@ -1,9 +1,17 @@
 """What tests of several rooms share: a tiny random chat model, and a rule against the network."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure() -> None:
+    # A shell starts what runs in its background with Ctrl-C ignored, and so would every process a test starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # Set before any library reads them. No test may reach a hub; and tensors as small as most of ours are faster on one
 # thread, above all where the tests share the processor with something else.
