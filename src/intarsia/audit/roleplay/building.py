@@ -44,7 +44,7 @@ class BuildConfig:
         ConfigError: If a number is out of range.
     """
 
-    attacks: tuple[str, ...] = attacks.PAPER_ATTACKS
+    attacks: tuple[str, ...] = ("multi_domain", "multilingual", "omission", "perturbation")
     multi_domain: int = 10
     omission: int = 5
     base: int = 5
