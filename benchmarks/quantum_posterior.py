@@ -152,7 +152,8 @@ def expectations(python: Path, rounds: int) -> list[dict[str, Any]]:
                 other = ours(lambda: by_matrices(psi, sampled), 1)[0] * 4**QUBITS / sampled
             else:
                 other, squares = theirs(python, {"what": name, **state})
-                if abs(squares * 2**QUBITS * 2**QUBITS - np.sum(values**2)) > 1e-6 * np.sum(values**2):
+                # Qiskit leaves out coefficients below its tolerance.
+                if abs(squares * 2**QUBITS * 2**QUBITS - np.sum(values**2)) > 1e-4 * np.sum(values**2):
                     sys.exit(f"{name} disagrees")
             pairs[name].append((seconds, other))
     names = {"matrices": "a matrix for every string", "qiskit": "Qiskit", "pennylane": "PennyLane"}

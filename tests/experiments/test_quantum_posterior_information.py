@@ -2,7 +2,7 @@
 
 import pytest
 
-from intarsia.errors import ConfigError
+from intarsia.errors import InputError
 from intarsia.experiments import Context, registry
 from intarsia.experiments._posterior_recipe import read_recipe
 
@@ -48,5 +48,5 @@ def test_recipes_are_valid(scale):
 
 
 def test_too_many_qubits_are_refused():
-    with pytest.raises(ConfigError, match="states"):
+    with pytest.raises(InputError, match="states is"):
         read_recipe({"sweep": {"states": {"6": 1}}})

@@ -21,6 +21,8 @@ from intarsia.quantum.states import state_vector_or_density
 _LETTERS = "IXYZ"
 _X_BIT = {"I": 0, "X": 1, "Y": 1, "Z": 0}
 _Z_BIT = {"I": 0, "X": 0, "Y": 1, "Z": 1}
+_BLOCK = 16384
+"""Numbers in a block of rows: 128 KiB."""
 _LABEL_FIX = "write one letter of I, X, Y, Z a qubit, the first for the most significant one, e.g. XZ"
 
 
@@ -100,15 +102,8 @@ def pauli_expectations(state: object, *, normalise: bool = False) -> Float[np.nd
         InputError: If it is not a state.
     """
     array = state_vector_or_density(state, normalise=normalise)
-    if array.ndim == 1:
-        # Re + Im of psi[j] conj(psi[j ^ x]) without the complex product.
-        flipped = _xor_table(len(array))
-        real, imaginary = array.real, array.imag
-        packed = real * (real - imaginary)[flipped] + imaginary * (real + imaginary)[flipped]
-        table = _signs_of(len(array)) * _walsh_hadamard(packed)
-    else:
-        table = table_of(array)
-    return table.reshape(-1)[_lexicographic(len(array).bit_length() - 1)]
+    table = _table_of_vector(array) if array.ndim == 1 else table_of(array)
+    return table.take(_lexicographic(len(array).bit_length() - 1))
 
 
 def expectations_of(state: object) -> dict[str, float]:
@@ -170,6 +165,26 @@ def table_of(matrix: Complex[np.ndarray, "dim dim"]) -> Float[np.ndarray, "dim d
     return _signs_of(dim) * _walsh_hadamard(packed)
 
 
+def _table_of_vector(psi: Complex[np.ndarray, " dim"]) -> Float[np.ndarray, "dim dim"]:
+    """The same of `|psi><psi|`, which is not formed."""
+    dim = len(psi)
+    flipped, signs = _xor_table(dim), _signs_of(dim)
+    real, imaginary = np.ascontiguousarray(psi.real), np.ascontiguousarray(psi.imag)
+    total, difference = real + imaginary, real - imaginary
+    table = np.empty((dim, dim))
+    # Blocks of rows that stay in the processor's cache; memory for whole tables would cost more than the arithmetic.
+    rows = max(1, _BLOCK // dim)
+    for start in range(0, dim, rows):
+        block = slice(start, start + rows)
+        # Re + Im of psi[j] conj(psi[j ^ x]) without the complex product.
+        packed, other = difference.take(flipped[block]), total.take(flipped[block])
+        packed *= real
+        other *= imaginary
+        packed += other
+        np.multiply(_walsh_hadamard(packed), signs[block], out=table[block])
+    return table
+
+
 def matrix_of(table: Float[np.ndarray, "dim dim"]) -> Complex[np.ndarray, "dim dim"]:
     """`sum_P t_P P`, the inverse of `table_of` up to the factor 2^n."""
     dim = len(table)
@@ -196,12 +211,12 @@ def _parity_sign(bits: Int[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return 1.0 - 2.0 * (np.bitwise_count(bits) % 2)
 
 
-def _walsh_hadamard(rows: Float[np.ndarray, "dim dim"]) -> Float[np.ndarray, "dim dim"]:
+def _walsh_hadamard(rows: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows dim"]:
     """Transforms every row, by two products with halves of the Hadamard matrix."""
-    dim = len(rows)
+    dim = rows.shape[1]
     low = 1 << (dim.bit_length() - 1) // 2
     halves = rows.reshape(-1, low) @ _hadamard(low)
-    return np.matmul(_hadamard(dim // low), halves.reshape(dim, dim // low, low)).reshape(dim, dim)
+    return np.matmul(_hadamard(dim // low), halves.reshape(len(rows), dim // low, low)).reshape(rows.shape)
 
 
 @cache

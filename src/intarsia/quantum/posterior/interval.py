@@ -205,9 +205,9 @@ def _endpoint(problem: _Problem, sign: int, solver: SolverName | None, face: Fac
     if not len(problem.where):
         return Endpoint(1.0, 1.0, {}, True, ("nothing known",))
     best, attempts = Endpoint(1.0, np.nan, {}, False, ()), []
-    for name, tolerance, over_weights in _ways(problem, solver):
+    for name, tolerance, over_weights, refine in _ways(problem, solver):
         run = _over_weights if over_weights else _over_values
-        attained, weights, status, trusted = run(problem, sign, name, tolerance)
+        attained, weights, status, trusted = run(problem, sign, name, tolerance, refine)
         attempts.append(f"{name} {tolerance:g}: {status}")
         if not np.isfinite(weights).all():
             continue
@@ -221,27 +221,32 @@ def _endpoint(problem: _Problem, sign: int, solver: SolverName | None, face: Fac
     return best._replace(attempts=tuple(attempts))
 
 
-def _ways(problem: _Problem, solver: SolverName | None) -> Iterator[tuple[SolverName, float, bool]]:
-    """Solver, tolerance and side, in the order to be tried. Tight tolerances end as "almost solved" or diverge."""
+def _ways(problem: _Problem, solver: SolverName | None) -> Iterator[tuple[SolverName, float, bool, bool]]:
+    """Solver, tolerance, side and whether to refine, in the order to be tried.
+
+    Tight tolerances come late: they end as "almost solved" or diverge.
+    """
     fewer = len(problem.where) < len(problem.free)
     if solver != "scs":
-        yield from (("clarabel", tolerance, fewer) for tolerance in (1e-7, 1e-6, 1e-9))
-        yield from (("clarabel", tolerance, not fewer) for tolerance in (1e-7, 1e-9))
+        # Without refinement first: the certificate tells whether that was enough.
+        yield "clarabel", 1e-7, fewer, False
+        yield from (("clarabel", tolerance, fewer, True) for tolerance in (1e-7, 1e-6, 1e-9))
+        yield from (("clarabel", tolerance, not fewer, True) for tolerance in (1e-7, 1e-9))
     if solver != "clarabel":
-        yield from (("scs", 1e-8, side) for side in (fewer, not fewer))
+        yield from (("scs", 1e-8, side, True) for side in (fewer, not fewer))
 
 
 _Way = tuple[float, Float[np.ndarray, " strings"], str, bool]
 
 
-def _over_values(problem: _Problem, sign: int, solver: SolverName, tolerance: float) -> _Way:
+def _over_values(problem: _Problem, sign: int, solver: SolverName, tolerance: float, refine: bool) -> _Way:
     """Maximises x_P over the unknown values: I + sum_known r_j P_j + x_P P + sum_free x_j P_j >= 0."""
     cone, paulis = _cone(problem)
     variables = np.concatenate([[problem.target_place], problem.free])
     c = np.zeros(len(variables))
     c[0] = -sign
     constant = paulis[:, [0]].toarray()[:, 0] + paulis[:, problem.where] @ problem.values
-    found = solve(c, paulis[:, variables], constant, cone, solver=solver, tolerance=tolerance)
+    found = solve(c, paulis[:, variables], constant, cone, solver=solver, tolerance=tolerance, refine=refine)
     if not found.finished:
         return np.nan, np.full(len(problem.where), np.nan), found.status, False
     dual = table_of(found.multiplier).reshape(-1)
@@ -253,7 +258,7 @@ def _over_values(problem: _Problem, sign: int, solver: SolverName, tolerance: fl
     return sign * float(found.x[0]), weights, found.status, bool(lowest > -1e-5)
 
 
-def _over_weights(problem: _Problem, sign: int, solver: SolverName, tolerance: float) -> _Way:
+def _over_weights(problem: _Problem, sign: int, solver: SolverName, tolerance: float, refine: bool) -> _Way:
     """Minimises t over the certificate's weights: t I - P - sum_j a_j (P_j - r_j I) >= 0."""
     cone, paulis = _cone(problem)
     identity = paulis[:, [0]]
@@ -263,7 +268,7 @@ def _over_weights(problem: _Problem, sign: int, solver: SolverName, tolerance: f
     c = np.zeros(1 + len(problem.where))
     c[0] = 1
     constant = -sign * paulis[:, [problem.target_place]].toarray()[:, 0]
-    found = solve(c, columns, constant, cone, solver=solver, tolerance=tolerance)
+    found = solve(c, columns, constant, cone, solver=solver, tolerance=tolerance, refine=refine)
     if not found.finished:
         return np.nan, np.full(len(problem.where), np.nan), found.status, False
     state = table_of(found.multiplier).reshape(-1)
