@@ -234,11 +234,10 @@ def _build(
     seed: int,
     fallback: bool,
 ) -> "BuildConfig":
-    from intarsia.audit.roleplay.attacks import PAPER_ATTACKS
     from intarsia.audit.roleplay.building import BuildConfig
 
     return BuildConfig(
-        attacks=tuple(attack or PAPER_ATTACKS),
+        attacks=tuple(attack or BuildConfig.attacks),
         multi_domain=multi_domain,
         omission=omission,
         base=base,
