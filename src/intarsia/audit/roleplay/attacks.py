@@ -17,7 +17,6 @@ ATTACKS = {
     PERTURBATION: "questions of the nearest other character",
     COMBINED: "questions of the nearest other character in another language",
 }
-PAPER_ATTACKS = (MULTI_DOMAIN, MULTILINGUAL, OMISSION, PERTURBATION)
 MECHANISMS = {
     MULTI_DOMAIN: "query sparsity",
     MULTILINGUAL: "query sparsity",
