@@ -14,7 +14,7 @@ from intarsia.audit.roleplay.asking import ask_and_judge
 from intarsia.audit.roleplay.building import BuildConfig, build_queries
 from intarsia.audit.roleplay.dataset import Query
 from intarsia.audit.roleplay.defences import count_calls
-from intarsia.audit.roleplay.embedding import SentenceEncoder, Vectors, WordEncoder, nearest
+from intarsia.audit.roleplay.embedding import WordEncoder, nearest
 from intarsia.audit.roleplay.judging import ModelJudge
 from intarsia.audit.roleplay.options import LETTERS
 from intarsia.audit.roleplay.results import roleplay_result
@@ -28,6 +28,7 @@ from intarsia.experiments._local_data import data_folder
 from intarsia.experiments._rolebreak_recipe import InterviewRecipe, JudgeRecipe, RealRecipe, ScriptedRecipe
 from intarsia.metrics.agreement import judge_quality, rogan_gladen
 from intarsia.metrics.clusters import cluster_interval, clustered_difference
+from intarsia.models.sentence_encoder import SentenceEncoder, Vectors
 
 CONFLICT = "difficult to answer without breaking character"
 DEFENCES = ("plain", "refusal", "narrator", "narrator-no-outline", "narrator-no-plot", "narrator-no-verify")

@@ -11,7 +11,7 @@ from intarsia.errors import DataError
 Vectors = npt.NDArray[np.float32]
 """Unit vectors, (texts, dim)."""
 
-DEFAULT = "asset:minilm-l6"
+DEFAULT_ENCODER = "asset:minilm-l6"
 
 
 class TextEncoder(Protocol):
@@ -31,7 +31,7 @@ class SentenceEncoder:
         max_length: Texts are cut after so many tokens.
     """
 
-    def __init__(self, ref: str = DEFAULT, *, batch_size: int = 64, max_length: int = 128) -> None:
+    def __init__(self, ref: str = DEFAULT_ENCODER, *, batch_size: int = 64, max_length: int = 128) -> None:
         self.ref = ref
         self._batch_size = batch_size
         self._max_length = max_length

@@ -24,9 +24,10 @@ from intarsia.audit.roleplay.anonymising import make_aliases
 from intarsia.audit.roleplay.attacks import read_multi_domain, read_omission, write_multi_domain
 from intarsia.audit.roleplay.building import built_in_multi_domain
 from intarsia.audit.roleplay.domains import DOMAINS
-from intarsia.audit.roleplay.embedding import SentenceEncoder, nearest
+from intarsia.audit.roleplay.embedding import nearest
 from intarsia.errors import DataError, InputError, UnknownNameError
 from intarsia.evals import ScriptedChat, run
+from intarsia.models.sentence_encoder import SentenceEncoder
 
 ROLES = built_in_roles(6)
 

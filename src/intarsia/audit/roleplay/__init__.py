@@ -25,7 +25,6 @@ _HOMES = {
     "RoleplayResult": "results",
     "RuleFindings": "rules",
     "RuleJudge": "judging",
-    "SentenceEncoder": "embedding",
     "StoryPiece": "narrator",
     "Turn": "defences",
     "WordEncoder": "embedding",

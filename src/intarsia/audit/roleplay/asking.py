@@ -7,12 +7,12 @@ from typing import NamedTuple
 from intarsia.audit.roleplay.controls import JudgedControl, judge_control, planted_controls
 from intarsia.audit.roleplay.dataset import Query, RoleQueries
 from intarsia.audit.roleplay.defences import Answer, CallRange, DefenceConfig, Defender, Turn, count_calls
-from intarsia.audit.roleplay.embedding import TextEncoder
 from intarsia.audit.roleplay.judged import CaseMaker, JudgedReply, judge_reply, unanswered
 from intarsia.audit.roleplay.judging import RULE_JUDGE, Judge, judge_calls
 from intarsia.errors import ConfigError, InputError
 from intarsia.evals.asking import ask_all
 from intarsia.evals.protocol import ChatModel, assistant, user
+from intarsia.models.sentence_encoder import TextEncoder
 
 HISTORIES = ("single", "running")
 

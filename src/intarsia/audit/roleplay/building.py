@@ -12,11 +12,12 @@ from intarsia.audit.roleplay.anonymising import Alias, make_aliases
 from intarsia.audit.roleplay.attacks import COMBINED, MULTI_DOMAIN, MULTILINGUAL, OMISSION, PERTURBATION, DomainQuery
 from intarsia.audit.roleplay.dataset import Query, RoleFacts, RoleQueries
 from intarsia.audit.roleplay.domains import DOMAINS, domain_queries
-from intarsia.audit.roleplay.embedding import TextEncoder, Vectors, nearest
+from intarsia.audit.roleplay.embedding import nearest
 from intarsia.audit.roleplay.prompts import Card
 from intarsia.audit.roleplay.roles import BaseQuery, Role, require_distinct
 from intarsia.errors import ConfigError, DataError, InputError
 from intarsia.evals.protocol import ChatModel, user
+from intarsia.models.sentence_encoder import TextEncoder, Vectors
 
 NEIGHBOURS = 3
 TRIES = 3

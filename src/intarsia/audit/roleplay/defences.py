@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from intarsia.audit.roleplay import prompts
-from intarsia.audit.roleplay.embedding import TextEncoder, WordEncoder
+from intarsia.audit.roleplay.embedding import WordEncoder
 from intarsia.audit.roleplay.narration import NarratorConfig, Scene
 from intarsia.audit.roleplay.outlines import Outlines
 from intarsia.audit.roleplay.prompts import Card
 from intarsia.errors import ConfigError, UnknownNameError
 from intarsia.evals.protocol import ChatModel, Message, system, user
+from intarsia.models.sentence_encoder import TextEncoder
 
 NARRATOR = "narrator"
 DEFENCES: Mapping[str, str] = {

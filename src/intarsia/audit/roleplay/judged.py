@@ -7,7 +7,6 @@ from typing import Any
 
 from intarsia.audit.roleplay.dataset import Query, RoleFacts, RoleQueries
 from intarsia.audit.roleplay.defences import Answer
-from intarsia.audit.roleplay.embedding import TextEncoder
 from intarsia.audit.roleplay.judging import (
     QF,
     RF,
@@ -22,6 +21,7 @@ from intarsia.audit.roleplay.judging import (
 from intarsia.audit.roleplay.options import LETTERS, Options, arrange, balanced_places
 from intarsia.audit.roleplay.rules import check_reply
 from intarsia.errors import ConfigError
+from intarsia.models.sentence_encoder import TextEncoder
 
 DISTRACTORS = ("near", "random")
 

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from intarsia.audit.roleplay.embedding import TextEncoder
 from intarsia.audit.roleplay.options import LETTERS, Options
 from intarsia.audit.roleplay.rules import RuleFindings
 from intarsia.evals.protocol import ChatModel, user
+from intarsia.models.sentence_encoder import TextEncoder
 
 HR, RF, QF, SC = "hr", "rf", "qf", "sc"
 METRICS = {HR: "hallucination rate", RF: "role fidelity", QF: "query fidelity", SC: "story coherence"}

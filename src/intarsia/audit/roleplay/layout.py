@@ -14,9 +14,9 @@ from typing import Any
 
 from intarsia.audit.roleplay.asking import HISTORIES
 from intarsia.audit.roleplay.defences import DefenceConfig, require_defence
-from intarsia.audit.roleplay.embedding import DEFAULT_ENCODER
 from intarsia.audit.roleplay.judged import DISTRACTORS
 from intarsia.errors import ConfigError
+from intarsia.models.sentence_encoder import DEFAULT_ENCODER
 
 QUERIES_FOLDER = "queries"
 RUN, RESULTS, RECORDING = "run.json", "results.json", "recording.jsonl"

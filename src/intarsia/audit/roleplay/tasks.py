@@ -16,7 +16,7 @@ from intarsia.audit.roleplay.building import BuildConfig, build_queries
 from intarsia.audit.roleplay.controls import Control, judge_control, planted_controls
 from intarsia.audit.roleplay.dataset import Query, RoleQueries, query_from_record, read_queries
 from intarsia.audit.roleplay.defences import Answer, DefenceConfig, Defender, Turn, require_defence
-from intarsia.audit.roleplay.embedding import DEFAULT_ENCODER, TextEncoder, make_encoder
+from intarsia.audit.roleplay.embedding import make_encoder
 from intarsia.audit.roleplay.judged import CaseMaker, judge_reply, judged_from_record
 from intarsia.audit.roleplay.judging import METRICS, RULE_JUDGE, Judge, ModelJudge, RuleJudge
 from intarsia.audit.roleplay.logged import CONTROL, COSINE, JUDGED, QUERY
@@ -26,6 +26,7 @@ from intarsia.errors import InputError
 from intarsia.evals.background import run
 from intarsia.evals.inspect.progress import report_sample
 from intarsia.evals.inspect_model import InspectChat
+from intarsia.models.sentence_encoder import DEFAULT_ENCODER, TextEncoder
 
 VERSION = 1
 
