@@ -28,8 +28,10 @@ from intarsia.audit.bias.layout import (
 )
 from intarsia.audit.bias.pairs import StatementPair, pair_items, read_pairs
 from intarsia.audit.bias.results import BiasResult, bias_result
+from intarsia.audit.run_folder import open_run, provenance_of, read_record
+from intarsia.engine import stable_key
 from intarsia.engine.progress import ProgressBar
-from intarsia.errors import DataError, InputError, MissingExtraError, RunExistsError
+from intarsia.errors import DataError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from intarsia.evals.inspect.logs import EvalRun
@@ -128,7 +130,12 @@ def run_bias_audit(
         raise MissingExtraError("inspect-ai", "eval")
     source = _Source.read(protocol, stimuli, completions, statements)
     is_new = overwrite or not (folder / RUN).is_file()
-    record = _open(folder, config, protocol, source, command, overwrite)
+    wanted = {
+        "settings": config.identity(),
+        "protocol": protocol.to_json(),
+        "source": stable_key(list(source.lines())),
+    }
+    record = open_run(folder, "bias", wanted, command=command, seed=protocol.seed, overwrite=overwrite)
     try:
         source.write(folder)
         asked = source.asked(folder, protocol)
@@ -163,7 +170,7 @@ def read_bias_audit(path: str | Path) -> BiasResult:
     """
     path = Path(path)
     if path.is_dir():
-        record = _read_record(path)
+        record = read_record(path, "bias", ("settings", "protocol"))
         protocol = RejudgeConfig.from_json(record["protocol"])
         records = read_records(path)
         return bias_result(records, model=record["settings"]["model"], config=protocol)
@@ -246,9 +253,7 @@ def _write(folder: Path, results: Sequence[BiasResult], record: Mapping[str, Any
 
     tables = [result.to_json() for result in results]
     files.write_json(folder / RESULTS, tables[0] if len(tables) == 1 else tables)
-    provenance = {name: value for name, value in record.items() if name not in ("audit", "source", "protocol")}
-    if "settings" in provenance:
-        provenance["settings"] = {name: value for name, value in record["settings"].items() if value is not None}
+    provenance = provenance_of(record, without=["source", "protocol"])
     return write_report(bias_report(results, provenance), folder)
 
 
@@ -415,47 +420,3 @@ def _settings_of(run: "EvalRun") -> dict[str, Any]:
             value = arguments[name]
             settings[field] = value.split(",") if isinstance(value, str) else value
     return settings
-
-
-# The folder
-
-
-def _open(
-    folder: Path, config: BiasAuditConfig, protocol: RejudgeConfig, source: _Source, command: str, overwrite: bool
-) -> dict[str, Any]:
-    """Starts or resumes the run in a folder; returns the content of its `run.json`."""
-    from intarsia.engine import stable_key
-    from intarsia.experiments import provenance
-
-    path = folder / RUN
-    if overwrite and path.is_file():
-        shutil.rmtree(folder)
-    wanted: dict[str, Any] = {
-        "settings": config.identity(),
-        "protocol": protocol.to_json(),
-        "source": stable_key(list(source.lines())),
-    }
-    if path.is_file():
-        record = _read_record(folder)
-        for part, ours in wanted.items():
-            if record[part] != ours:
-                different = part
-                if isinstance(ours, dict):
-                    different = ", ".join(name for name in ours if record[part].get(name) != ours[name]) or part
-                raise RunExistsError(folder, what=f"a run with other settings ({different})")
-        return record
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunExistsError(folder, what="files that are not a run")
-    record = {"audit": "bias", **wanted, **provenance.collect(command, protocol.seed)}
-    files.write_json(path, record)
-    return record
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    path = folder / RUN
-    if not path.is_file():
-        raise InputError("the folder holds no run", where=folder, fix="give the folder of a run, or a log (.eval)")
-    record = files.read_json(path)
-    if not isinstance(record, dict) or record.get("audit") != "bias" or "protocol" not in record:
-        raise DataError("not the record of a bias audit", file=path)
-    return record

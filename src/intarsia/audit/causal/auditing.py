@@ -26,7 +26,8 @@ from intarsia.audit.causal.layout import (
 from intarsia.audit.causal.names import Words
 from intarsia.audit.causal.questions import Question
 from intarsia.audit.causal.results import AuditResult, audit_result
-from intarsia.errors import DataError, InputError, RunExistsError
+from intarsia.audit.run_folder import open_run, provenance_of, read_record
+from intarsia.errors import DataError, InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,16 @@ def run_audit(
         benchmark = benchmark or BenchmarkConfig()
         data = {"generator": _as_json(asdict(benchmark)), "own": _own_hash(words, subjects)}
     is_new = overwrite or not (folder / RUN).is_file()
-    record = _open(folder, config, data, command, overwrite)
+    wanted = {"settings": config.identity(), "data": data}
+    record = open_run(
+        folder,
+        "causal",
+        wanted,
+        called={"data": "questions"},
+        command=command,
+        seed=config.seed or 0,
+        overwrite=overwrite,
+    )
     try:
         if not (folder / QUESTIONS_FOLDER).is_dir():
             if benchmark is None:
@@ -143,7 +153,7 @@ def read_audit(path: str | Path, *, criterion: str | None = None) -> AuditResult
             criterion=criterion or str(arguments.get("criterion", "adjustment")),
             extractor=str(arguments.get("extractor", "rules")),
         )
-    record = _read_record(path)
+    record = read_record(path, "causal")
     config = AuditConfig(**record["settings"])
     questions = require_keys(read_dataset(path / QUESTIONS_FOLDER), path / QUESTIONS_FOLDER)
     answered = replies_of(path, config, questions)
@@ -170,7 +180,7 @@ def write_audit_report(
 
     results = [read_audit(path, criterion=criterion) for path in paths]
     records = [files.read_json(Path(path) / RUN) for path in paths if (Path(path) / RUN).is_file()]
-    provenance = _provenance(records[0]) if len(records) == 1 == len(paths) else {}
+    provenance = provenance_of(records[0], without=["data"]) if len(records) == 1 == len(paths) else {}
     tables = [result.to_json() for result in results]
     files.write_json(Path(folder) / RESULTS, tables[0] if len(tables) == 1 else tables)
     return results, write_report(audit_report(results, provenance), folder)
@@ -182,48 +192,9 @@ def _write(folder: Path, config: AuditConfig, answered: Sequence[Answered], reco
 
     result = audit_result(answered, model=config.model, criterion=config.criterion, extractor=config.extractor)
     files.write_json(folder / RESULTS, result.to_json())
-    return AuditRun(folder, result, write_report(audit_report([result], _provenance(record)), folder))
-
-
-def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:
-    settings = {name: value for name, value in record["settings"].items() if value is not None}
-    return {
-        **{name: value for name, value in record.items() if name not in ("audit", "settings", "data")},
-        "settings": settings,
-    }
-
-
-def _open(folder: Path, config: AuditConfig, data: Mapping[str, Any], command: str, overwrite: bool) -> dict[str, Any]:
-    """Starts or resumes the run in a folder; returns the content of its `run.json`."""
-    from intarsia.experiments import provenance
-
-    path = folder / RUN
-    if overwrite and path.is_file():
-        shutil.rmtree(folder)
-    wanted: dict[str, Any] = {"settings": config.identity(), "data": data}
-    if path.is_file():
-        record = _read_record(folder)
-        for part, ours in wanted.items():
-            different = [name for name in ours if record[part].get(name) != ours[name]]
-            if different or set(record[part]) != set(ours):
-                what = ", ".join(different) if part == "settings" else "questions"
-                raise RunExistsError(folder, what=f"a run with other settings ({what or 'of another version'})")
-        return record
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunExistsError(folder, what="files that are not a run")
-    record = {"audit": "causal", **wanted, **provenance.collect(command, config.seed or 0)}
-    files.write_json(path, record)
-    return record
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    path = folder / RUN
-    if not path.is_file():
-        raise InputError("the folder holds no run", where=folder, fix="give the folder of a run, or a log (.eval)")
-    record = files.read_json(path)
-    if not isinstance(record, dict) or record.get("audit") != "causal" or "settings" not in record:
-        raise DataError("not the record of a causal audit", file=path)
-    return record
+    return AuditRun(
+        folder, result, write_report(audit_report([result], provenance_of(record, without=["data"])), folder)
+    )
 
 
 def _question_file(dataset: str | Path) -> Path:

@@ -27,9 +27,10 @@ from intarsia.audit.roleplay.layout import (
 )
 from intarsia.audit.roleplay.results import RoleplayResult, roleplay_result
 from intarsia.audit.roleplay.roles import Role, built_in_roles, role_to_record
+from intarsia.audit.run_folder import open_run, provenance_of, read_record
 from intarsia.engine import stable_key
 from intarsia.engine.progress import ProgressBar
-from intarsia.errors import DataError, InputError, RunExistsError
+from intarsia.errors import DataError, InputError
 from intarsia.evals.background import run
 from intarsia.evals.protocol import ChatModel
 from intarsia.evals.reply_journal import ReplyJournal
@@ -89,9 +90,11 @@ def run_audit(
         raise InputError(
             "a data set is given, and roles or settings to make one too", where=dataset, fix="leave one of the two out"
         )
-    data_identity = _data_identity(dataset, roles, build)
     is_new = overwrite or not (folder / RUN).is_file()
-    record = _open(folder, config, data_identity, command, overwrite)
+    wanted = {"settings": config.identity(), "data": _data_identity(dataset, roles, build)}
+    record = open_run(
+        folder, "roleplay", wanted, called={"data": "queries"}, command=command, seed=config.seed, overwrite=overwrite
+    )
     try:
         data = _data(folder, config, dataset, roles, build)
         recorded = len(ReplyJournal(folder / RECORDING))
@@ -127,7 +130,7 @@ def run_audit(
     record["wall_seconds"] = round(record.get("wall_seconds", 0.0) + time.monotonic() - start, 1)
     files.write_json(folder / RUN, record)
     result = _result(folder, record, replies, controls, allow_unscored=config.allow_unscored)
-    return AuditRun(folder, result, _write_report([result], folder, _provenance(record)))
+    return AuditRun(folder, result, _write_report([result], folder, provenance_of(record, without=["data"])))
 
 
 def read_audit(path: str | Path, *, allow_unscored: bool = False) -> RoleplayResult:
@@ -157,7 +160,7 @@ def read_audit(path: str | Path, *, allow_unscored: bool = False) -> RoleplayRes
             allow_unscored=allow_unscored,
             seed=logged.seed,
         )
-    record = _read_record(path)
+    record = read_record(path, "roleplay")
     if not (path / REPLIES).is_file():
         raise InputError("the run was stopped before it was done", where=path, fix="run the same command again")
     replies = [judged_from_record(row) for row in _read_lines(path / REPLIES)]
@@ -180,7 +183,7 @@ def write_audit_report(
     """
     results = [read_audit(path, allow_unscored=allow_unscored) for path in paths]
     only = Path(paths[0]) / RUN if len(paths) == 1 else None
-    provenance = _provenance(files.read_json(only)) if only is not None and only.is_file() else {}
+    provenance = provenance_of(files.read_json(only), without=["data"]) if only is not None and only.is_file() else {}
     return results, _write_report(results, Path(folder), provenance)
 
 
@@ -288,14 +291,6 @@ def _write_report(results: Sequence[RoleplayResult], folder: Path, provenance: M
     return write_report(audit_report(results, provenance), folder)
 
 
-def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:
-    settings = {name: value for name, value in record["settings"].items() if value is not None}
-    return {
-        **{name: value for name, value in record.items() if name not in ("audit", "settings", "data")},
-        "settings": settings,
-    }
-
-
 def _data_identity(dataset: str | Path | None, roles: Sequence[Role] | None, build: BuildConfig | None) -> Any:
     if dataset is not None:
         path = Path(dataset) / MANIFEST
@@ -307,40 +302,6 @@ def _data_identity(dataset: str | Path | None, roles: Sequence[Role] | None, bui
     settings = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(build or BuildConfig()).items()}
     cards = [role_to_record(role) for role in roles or built_in_roles()]
     return {"build": settings, "roles": stable_key(json.loads(json.dumps(cards)))}
-
-
-def _open(folder: Path, config: AuditConfig, data: Any, command: str, overwrite: bool) -> dict[str, Any]:
-    """Starts or resumes the run in a folder; returns the content of its `run.json`."""
-    from intarsia.experiments import provenance
-
-    path = folder / RUN
-    if overwrite and path.is_file():
-        shutil.rmtree(folder)
-    wanted: dict[str, Any] = {"settings": config.identity(), "data": data}
-    if path.is_file():
-        record = _read_record(folder)
-        theirs = record["settings"]
-        different = [name for name, value in wanted["settings"].items() if theirs.get(name) != value]
-        if record["data"] != data:
-            different.append("queries")
-        if different:
-            raise RunExistsError(folder, what=f"a run with other settings ({', '.join(different)})")
-        return record
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunExistsError(folder, what="files that are not a run")
-    record = {"audit": "roleplay", **wanted, **provenance.collect(command, config.seed)}
-    files.write_json(path, record)
-    return record
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    path = folder / RUN
-    if not path.is_file():
-        raise InputError("the folder holds no run", where=folder, fix="give the folder of a run, or a log (.eval)")
-    record = files.read_json(path)
-    if not isinstance(record, dict) or record.get("audit") != "roleplay" or "settings" not in record:
-        raise DataError("not the record of a role-play audit", file=path)
-    return record
 
 
 def _write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
