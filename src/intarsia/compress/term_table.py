@@ -1,0 +1,144 @@
+"""Which units make up each token: the table of terms that a sum of tensor products is built from."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from intarsia.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class TermTable:
+    """For every token its terms, each a unit and one of the unit's copies (its vectors) for every slot of the product.
+
+    Attributes:
+        units: Unit of each slot. Where `mask` is off the number is ignored, but it must be a unit's.
+        copies: Which of the unit's copies stands in that slot, counted from 0.
+        mask: Which terms a token has. A token with a dense row of its own has none.
+        copies_of_unit: How many copies each unit has, 1 or more.
+        exact: Ids of the tokens that have dense rows of their own, in the order of those rows; may be empty.
+
+    Raises:
+        InputError: If shapes differ or a number is out of range. The message names the token.
+    """
+
+    units: Int[Tensor, "vocab terms order"]
+    copies: Int[Tensor, "vocab terms order"]
+    mask: Bool[Tensor, "vocab terms"]
+    copies_of_unit: Int[Tensor, "units"]
+    exact: Int[Tensor, "exact"]
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+        _check_range("unit", self.units, len(self.copies_of_unit))
+        if len(self.copies_of_unit) and int(self.copies_of_unit.min()) < 1:
+            unit = int(self.copies_of_unit.argmin())
+            raise InputError(f"unit {unit} has no copies", where="copies_of_unit", fix="give every unit 1 or more")
+        _check_range("copy", self.copies, self.copies_of_unit[self.units.long()])
+        _check_exact(self)
+
+    @property
+    def num_embeddings(self) -> int:
+        """Number of tokens."""
+        return self.units.shape[0]
+
+    @property
+    def terms(self) -> int:
+        """Largest number of terms a token can have."""
+        return self.units.shape[1]
+
+    @property
+    def order(self) -> int:
+        """Number of slots of a term."""
+        return self.units.shape[2]
+
+    @property
+    def num_units(self) -> int:
+        """Number of units."""
+        return len(self.copies_of_unit)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of vectors of all units: the rows of the table that is trained."""
+        return int(self.copies_of_unit.sum())
+
+    @cached_property
+    def rows(self) -> Int[Tensor, "vocab terms order"]:
+        """Row of the trained table that stands in each slot: the unit's first row plus the copy."""
+        first = self.copies_of_unit.cumsum(0) - self.copies_of_unit
+        return (first[self.units.long()] + self.copies).int()
+
+    def take(self, ids: Int[Tensor, "tokens"]) -> Self:
+        """Returns the table of some tokens only, renumbered in the order given; units and copies stay as they are."""
+        ids = ids.long()
+        place = torch.full((self.num_embeddings,), -1, dtype=torch.long)
+        place[ids] = torch.arange(len(ids))
+        kept = place[self.exact.long()]
+        return type(self)(self.units[ids], self.copies[ids], self.mask[ids], self.copies_of_unit, kept[kept >= 0])
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of the table, by which a saved model knows that a table built again is the same."""
+        total = hashlib.sha256()
+        for tensor in (self.units, self.copies, self.mask, self.copies_of_unit, self.exact):
+            total.update(repr(tuple(tensor.shape)).encode())
+            total.update(tensor.to("cpu", torch.int32).contiguous().numpy().tobytes())
+        return total.hexdigest()
+
+
+def _check_shapes(table: TermTable) -> None:
+    shapes = {name: tuple(getattr(table, name).shape) for name in ("units", "copies", "mask", "copies_of_unit")}
+    if len(shapes["units"]) != 3 or min(shapes["units"][1:]) < 1:
+        raise InputError(
+            f"units has shape {shapes['units']}", where="units", fix="give (vocab, terms, order), 1 or more terms"
+        )
+    for name, expected in (("copies", shapes["units"]), ("mask", shapes["units"][:2])):
+        if shapes[name] != expected:
+            raise InputError(f"{name} has shape {shapes[name]}, but units asks for {expected}", where=name)
+    if table.mask.dtype != torch.bool:
+        raise InputError(f"mask has type {table.mask.dtype}", where="mask", fix="give booleans")
+    for name in ("copies_of_unit", "exact"):
+        if getattr(table, name).dim() != 1:
+            raise InputError(f"{name} has shape {tuple(getattr(table, name).shape)}", where=name, fix="give one axis")
+    for name in ("units", "copies", "copies_of_unit", "exact"):
+        dtype = getattr(table, name).dtype
+        if dtype.is_floating_point or dtype.is_complex or dtype == torch.bool:
+            raise InputError(f"{name} has type {dtype}", where=name, fix="give whole numbers")
+
+
+def _check_range(what: str, values: Int[Tensor, "vocab terms order"], limit: Tensor | int) -> None:
+    wrong = (values < 0) | (values >= limit)
+    if not bool(wrong.any()):
+        return
+    token, term, slot = (int(index) for index in wrong.nonzero()[0])
+    most = int(limit[token, term, slot]) if isinstance(limit, Tensor) else limit
+    raise InputError(
+        f"{what} {int(values[token, term, slot])} is out of range: there are {most}",
+        where=f"token {token}, term {term}, slot {slot}",
+        fix=f"use {what} numbers from 0 to {most - 1}" if most else f"give at least one {what}",
+    )
+
+
+def _check_exact(table: TermTable) -> None:
+    exact, vocab = table.exact, table.num_embeddings
+    outside = exact[(exact < 0) | (exact >= vocab)]
+    if len(outside):
+        raise InputError(
+            f"token id {int(outside[0])} is out of range", where="exact", fix=f"use ids from 0 to {vocab - 1}"
+        )
+    if len(exact.unique()) < len(exact):
+        values, counts = exact.unique(return_counts=True)
+        raise InputError(f"token id {int(values[counts.argmax()])} is listed twice", where="exact", fix="list it once")
+    dense = torch.zeros(vocab, dtype=torch.bool)
+    dense[exact.long()] = True
+    has_terms = table.mask.any(1)
+    for wrong, what, fix in (
+        (dense & has_terms, "has a dense row and terms", "turn off the mask of its terms, or take it out of exact"),
+        (~dense & ~has_terms, "has neither a term nor a dense row", "give it a term, or list it in exact"),
+    ):
+        if bool(wrong.any()):
+            raise InputError(f"token {int(wrong.nonzero()[0])} {what}", where="mask", fix=fix)
