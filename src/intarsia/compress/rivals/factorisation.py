@@ -1,0 +1,126 @@
+"""What the closed forms share: the best approximation of low rank, and sizes that multiply to a given one."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from intarsia.errors import ConfigError
+
+# Up to this size of its smaller side a matrix is decomposed in double precision, which costs seconds beyond it.
+_DOUBLE_UP_TO = 1024
+
+
+class LowRankFactors(NamedTuple):
+    """The best approximation `left @ right` of a given rank, the singular values split evenly between the two.
+
+    Attributes:
+        left: Left factor.
+        right: Right factor.
+        discarded: Sum of the squares of the singular values that were cut, which is the squared error.
+    """
+
+    left: Float[Tensor, "rows rank"]
+    right: Float[Tensor, "rank columns"]
+    discarded: float
+
+
+def truncated_svd(matrix: Float[Tensor, "rows columns"], rank: int) -> LowRankFactors:
+    """Returns the best approximation of a matrix of at most this rank (Eckart and Young 1936).
+
+    Goes through the smaller of the two Gram matrices, which for a vocabulary of tens of thousands costs a hundredth of
+    a decomposition of the matrix itself.
+    """
+    if matrix.shape[0] < matrix.shape[1]:
+        right, left, discarded = truncated_svd(matrix.T, rank)
+        return LowRankFactors(left.T, right.T, discarded)
+    dtype = torch.float64 if matrix.shape[1] <= _DOUBLE_UP_TO else torch.float32
+    wide = matrix.to(dtype)
+    energies, vectors = torch.linalg.eigh(wide.T @ wide)
+    rank = min(rank, matrix.shape[1])
+    # Rounding may leave a tiny negative energy where the rank is full.
+    energies, vectors = energies.clamp(min=0).flip(0), vectors.flip(1)
+    kept, roots = vectors[:, :rank], energies[:rank].pow(0.25)
+    # Any split gives the same product; one by a root that is only rounding would not survive single precision.
+    roots = roots.clamp(min=float(roots[0]) * 1e-3 or 1.0)
+    left, right = wide @ kept / roots, (kept * roots).T
+    return LowRankFactors(
+        left.to(matrix.dtype).contiguous(), right.to(matrix.dtype).contiguous(), float(energies[rank:].sum())
+    )
+
+
+def near_equal_factors(number: int, parts: int) -> tuple[int, ...]:
+    """Returns ascending factors, none more than twice another, of the smallest product that is `number` or more.
+
+    Of several such products of factors the one with the smallest sum is taken: 49,152 is 192 x 256 and 32 x 32 x 48,
+    576 is 24 x 24 and 8 x 8 x 9.
+    """
+    for product in count(number):
+        balanced = [found for found in _factorisations(product, parts) if found[-1] <= 2 * found[0]]
+        if balanced:
+            return min(balanced, key=sum)
+    raise AssertionError("some product is balanced")
+
+
+def _factorisations(number: int, parts: int, least: int = 1) -> Iterator[tuple[int, ...]]:
+    if parts == 1:
+        if number >= least:
+            yield (number,)
+        return
+    first = least
+    while first**parts <= number:
+        if number % first == 0:
+            for rest in _factorisations(number // first, parts - 1, first):
+                yield (first, *rest)
+        first += 1
+
+
+def largest_rank(ratio: float, dense: int, limit: int, parameters: Callable[[int], int], *, method: str) -> int:
+    """Returns the largest rank whose parameters are at most `dense / ratio`.
+
+    Args:
+        ratio: How many times fewer parameters than the dense matrix has.
+        dense: Numbers of the dense matrix.
+        limit: Rank beyond which nothing is gained.
+        parameters: Numbers of a rank, growing with it.
+        method: What messages call the method.
+
+    Raises:
+        ConfigError: If the ratio is not above 1, or even rank 1 has more parameters.
+    """
+    check_ratio(ratio)
+    budget = dense / ratio
+    if parameters(1) > budget:
+        raise ConfigError("ratio", ratio, f"at most {dense / parameters(1):.5g}: {method} has no smaller form")
+    low, high = 1, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if parameters(middle) <= budget else (low, middle - 1)
+    return low
+
+
+def check_ratio(ratio: float) -> None:
+    """Checks that a ratio asks for compression.
+
+    Raises:
+        ConfigError: If it is not a number above 1.
+    """
+    if not 1 < ratio < float("inf"):
+        raise ConfigError("ratio", ratio, "above 1: how many times smaller the embedding is to be")
+
+
+def check_matrix(matrix: Float[Tensor, "vocab dim"]) -> None:
+    """Checks that a matrix can be compressed.
+
+    Raises:
+        ConfigError: If it has not two axes.
+        ModelError: If it holds NaN or infinity.
+    """
+    from intarsia.models.folders import check_finite_tensor
+
+    if matrix.dim() != 2:
+        raise ConfigError("matrix", tuple(matrix.shape), "of shape (vocabulary, dimension)")
+    check_finite_tensor(matrix, "the embedding matrix", "the model to compress")

@@ -1,0 +1,183 @@
+"""The matrix as a tensor train of three cores, found by TT-SVD (Oseledets 2011).
+
+Rows are numbered by three digits and columns too; each core holds one digit of both (a TT-matrix, as in "Tensorized
+Embedding Layers", arXiv 1901.10787). TensorGPT (arXiv 2307.00526) compresses rows one by one in this form.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from intarsia.compress.compressed_embedding import CHUNK, CompressedEmbedding
+from intarsia.compress.rivals.factorisation import check_matrix, largest_rank, near_equal_factors, truncated_svd
+from intarsia.errors import ConfigError
+
+
+class TTCores(NamedTuple):
+    """A tensor train.
+
+    Attributes:
+        first: First core.
+        second: Second core.
+        third: Third core.
+        discarded: Sum of the squares of all singular values that were cut: the squared error is at most that.
+    """
+
+    first: Float[Tensor, "v1 d1 r1"]
+    second: Float[Tensor, "r1 v2 d2 r2"]
+    third: Float[Tensor, "r2 v3 d3"]
+    discarded: float
+
+
+class TTEmbedding(CompressedEmbedding):
+    """The first V rows and d columns of a TT-matrix of three cores.
+
+    Args:
+        num_embeddings: Number of tokens V.
+        embedding_dim: Length of a row d.
+        rank: Largest rank between cores.
+        row_factors: Three numbers whose product is V or more.
+        column_factors: Three numbers whose product is d or more.
+        padding_idx: Token whose row is zero, if any.
+
+    Raises:
+        ConfigError: If the factors do not cover the matrix, or the rank is below 1.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        rank: int,
+        row_factors: Sequence[int],
+        column_factors: Sequence[int],
+        padding_idx: int | None = None,
+    ) -> None:
+        super().__init__(num_embeddings, embedding_dim, padding_idx)
+        if rank < 1:
+            raise ConfigError("rank", rank, "1 or more")
+        if len(row_factors) != 3 or prod(row_factors) < num_embeddings:
+            raise ConfigError("row_factors", tuple(row_factors), f"three with a product of {num_embeddings} or more")
+        if len(column_factors) != 3 or prod(column_factors) < embedding_dim:
+            raise ConfigError(
+                "column_factors", tuple(column_factors), f"three with a product of {embedding_dim} or more"
+            )
+        self.rank = rank
+        self.row_factors, self.column_factors = tuple(row_factors), tuple(column_factors)
+        (v1, v2, v3), (d1, d2, d3) = row_factors, column_factors
+        r1, r2 = _bonds(rank, row_factors, column_factors)
+        # Sums of r1 r2 products of three, with entries of variance 1 / d.
+        deviation = (r1 * r2 * embedding_dim) ** (-1 / 6)
+        self.first = nn.Parameter(torch.randn(v1, d1, r1) * deviation)
+        self.second = nn.Parameter(torch.randn(r1, v2, d2, r2) * deviation)
+        self.third = nn.Parameter(torch.randn(r2, v3, d3) * deviation)
+
+    @classmethod
+    def from_matrix(cls, matrix: Float[Tensor, "vocab dim"], *, ratio: float, padding_idx: int | None = None) -> Self:
+        """Returns the TT-SVD of a matrix at a ratio of parameters.
+
+        Raises:
+            ConfigError: If the ratio is not above 1, or not even rank 1 reaches it.
+            ModelError: If the matrix holds NaN or infinity.
+        """
+        check_matrix(matrix)
+        vocab, dim = matrix.shape
+        rows, columns = near_equal_factors(vocab, 3), near_equal_factors(dim, 3)
+
+        def parameters(rank: int) -> int:
+            r1, r2 = _bonds(rank, rows, columns)
+            return rows[0] * columns[0] * r1 + r1 * rows[1] * columns[1] * r2 + r2 * rows[2] * columns[2]
+
+        limit = max(rows[0] * columns[0], rows[2] * columns[2])
+        rank = largest_rank(ratio, vocab * dim, limit, parameters, method="a tensor train")
+        made = cls(vocab, dim, rank, rows, columns, padding_idx)
+        cores = tt_svd(matrix, rank, rows, columns)
+        with torch.no_grad():
+            made.first.copy_(cores.first)
+            made.second.copy_(cores.second)
+            made.third.copy_(cores.third)
+        return made
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes an empty one of the same shape."""
+        return {
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": self.embedding_dim,
+            "rank": self.rank,
+            "row_factors": list(self.row_factors),
+            "column_factors": list(self.column_factors),
+            "padding_idx": self.padding_idx,
+        }
+
+    def rows(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
+        """Returns rows; the three digits of a token id say which slices of the cores it is made of."""
+        _, v2, v3 = self.row_factors
+        # The first two cores are joined for all their digits: a product of matrices costs less than gathering the
+        # middle core, far the largest, for every token.
+        products = self._joined()[ids // v3 // v2, ids // v3 % v2] @ self.third[:, ids % v3].transpose(0, 1)
+        return products.flatten(1)[:, : self.embedding_dim]
+
+    def logits(
+        self, hidden: Float[Tensor, "*batch dim"], *, chunk: int = CHUNK
+    ) -> Float[Tensor, "*batch num_embeddings"]:
+        """Returns the products with all rows, which two products of matrices rebuild."""
+        return nn.functional.linear(hidden, self._matrix())
+
+    def to_dense(self) -> Float[Tensor, "num_embeddings dim"]:
+        """Returns the whole matrix, without a gradient."""
+        with torch.no_grad():
+            return self._matrix()
+
+    def _joined(self) -> Float[Tensor, "v1 v2 columns r2"]:
+        """The product of the first two cores, `columns` being the first two digits of a column."""
+        joined = torch.tensordot(self.first, self.second, dims=1)
+        return joined.transpose(1, 2).flatten(2, 3)
+
+    def _matrix(self) -> Float[Tensor, "num_embeddings dim"]:
+        whole = torch.tensordot(self._joined(), self.third, dims=1)
+        matrix = whole.permute(0, 1, 3, 2, 4).reshape(prod(self.row_factors), prod(self.column_factors))
+        matrix = matrix[: self.num_embeddings, : self.embedding_dim]
+        if self.padding_idx is None:
+            return matrix
+        padding = torch.arange(self.num_embeddings, device=matrix.device) == self.padding_idx
+        return matrix.masked_fill(padding[:, None], 0)
+
+
+def tt_svd(
+    matrix: Float[Tensor, "vocab dim"], rank: int, row_factors: Sequence[int], column_factors: Sequence[int]
+) -> TTCores:
+    """Returns the tensor train of a matrix, its ranks cut to `rank`.
+
+    Args:
+        matrix: Filled up with zeros to the products of the factors.
+        rank: Largest rank.
+        row_factors: Three numbers whose product is the number of rows or more.
+        column_factors: Likewise of columns.
+    """
+    (v1, v2, v3), (d1, d2, d3) = row_factors, column_factors
+    vocab, dim = matrix.shape
+    whole = nn.functional.pad(matrix, (0, d1 * d2 * d3 - dim, 0, v1 * v2 * v3 - vocab))
+    digits = whole.reshape(v1, v2, v3, d1, d2, d3).permute(0, 3, 1, 4, 2, 5)
+    r1, r2 = _bonds(rank, row_factors, column_factors)
+    # Unlike a plain TT-SVD the factors share the singular values, so that no core dwarfs the others in training. The
+    # second cut must still see the whole weight of the first, or it would not be the best one.
+    one = truncated_svd(digits.reshape(v1 * d1, -1), r1)
+    scales = one.left.norm(dim=0)
+    scales = scales.clamp(min=float(scales[0]) * 1e-3 or 1.0)
+    rest = (one.right * scales[:, None]).reshape(r1 * v2 * d2, v3 * d3)
+    two = truncated_svd(rest, r2)
+    second = two.left.reshape(r1, v2, d2, r2) / scales[:, None, None, None]
+    return TTCores(one.left.reshape(v1, d1, r1), second, two.right.reshape(r2, v3, d3), one.discarded + two.discarded)
+
+
+def _bonds(rank: int, row_factors: Sequence[int], column_factors: Sequence[int]) -> tuple[int, int]:
+    """The two ranks between cores: no larger than the unfolded matrix's smaller side can be."""
+    (v1, v2, v3), (d1, d2, d3) = row_factors, column_factors
+    r2 = min(rank, v3 * d3)
+    r1 = min(rank, v1 * d1, v2 * d2 * v3 * d3)
+    return r1, min(r2, r1 * v2 * d2)
