@@ -1,0 +1,166 @@
+"""The methods of compression by name, and how an embedding is described so that an empty one can be made again."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from intarsia.compress.compressed_embedding import CompressedEmbedding
+from intarsia.errors import ConfigError, UnknownNameError
+
+# Every class of embedding a saved model may hold, and its home.
+_KINDS: dict[str, str] = {
+    "KroneckerEmbedding": "intarsia.compress.rivals.kronecker",
+    "QuantizedEmbedding": "intarsia.compress.rivals.quantized",
+    "SVDEmbedding": "intarsia.compress.rivals.svd",
+    "TTEmbedding": "intarsia.compress.rivals.tensor_train",
+}
+
+DEFAULT_RATIO = 10.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a method makes an embedding of.
+
+    Attributes:
+        matrix: The trained matrix.
+        tokenizer: Its tokenizer.
+        ratio: How many times fewer parameters; None for a method whose ratio is fixed.
+        padding_idx: Token whose row is zero, if any.
+        seed: Of everything drawn.
+        settings: The method's own settings.
+        progress: Called with the number of steps done since the last call, by methods that are fitted.
+    """
+
+    matrix: Float[Tensor, "vocab dim"]
+    tokenizer: Any
+    ratio: float | None = None
+    padding_idx: int | None = None
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    progress: Callable[[int], None] | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to compress an embedding.
+
+    Attributes:
+        name: What the user calls it.
+        summary: What it stores, in one sentence.
+        paper: Where it comes from.
+        build: Makes the embedding.
+        fixed_ratio: Ratio in bytes of a method that knows only one; None where the user chooses.
+        trains: Whether the embedding has parameters that the stages of training can improve.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    build: Callable[[Job], CompressedEmbedding]
+    fixed_ratio: float | None = None
+    trains: bool = True
+
+    def ratio(self, wanted: float | None) -> float | None:
+        """Returns the ratio to build for: the one wanted, or the default, or None if the method knows only one.
+
+        Raises:
+            ConfigError: If another is wanted than the method has.
+        """
+        if self.fixed_ratio is None:
+            return DEFAULT_RATIO if wanted is None else wanted
+        if wanted is not None and abs(wanted - self.fixed_ratio) > 0.05 * self.fixed_ratio:
+            raise ConfigError("ratio", wanted, f"left out for {self.name}, which always gives {self.fixed_ratio:.2g}")
+        return None
+
+
+def _svd(job: Job) -> CompressedEmbedding:
+    from intarsia.compress.rivals.svd import SVDEmbedding
+
+    return SVDEmbedding.from_matrix(job.matrix, ratio=_needed(job.ratio), padding_idx=job.padding_idx)
+
+
+def _kronecker(job: Job) -> CompressedEmbedding:
+    from intarsia.compress.rivals.kronecker import KroneckerEmbedding
+
+    return KroneckerEmbedding.from_matrix(job.matrix, ratio=_needed(job.ratio), padding_idx=job.padding_idx)
+
+
+def _tensor_train(job: Job) -> CompressedEmbedding:
+    from intarsia.compress.rivals.tensor_train import TTEmbedding
+
+    return TTEmbedding.from_matrix(job.matrix, ratio=_needed(job.ratio), padding_idx=job.padding_idx)
+
+
+def _bits(bits: int) -> Callable[[Job], CompressedEmbedding]:
+    def build(job: Job) -> CompressedEmbedding:
+        from intarsia.compress.rivals.quantized import QuantizedEmbedding
+
+        return QuantizedEmbedding.from_matrix(job.matrix, bits=bits, padding_idx=job.padding_idx)
+
+    return build
+
+
+def _needed(ratio: float | None) -> float:
+    assert ratio is not None
+    return ratio
+
+
+def _few_bits(bits: int) -> Method:
+    # A scale of 16 bits for every 32 numbers, against 32 bits a number.
+    ratio = 32 * 32 / (32 * bits + 16)
+    summary = f"{bits} bits a number and a scale for every 32; nothing is trained."
+    return Method(f"int{bits}", summary, "absolute-maximum rounding in groups", _bits(bits), ratio, trains=False)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("svd", "The best matrix of low rank.", "Eckart and Young 1936", _svd),
+        Method(
+            "kronecker",
+            "The best sum of Kronecker products of two factors: word2ketXS of order 2.",
+            "word2ketXS, arXiv 1911.04975; Van Loan and Pitsianis 1993",
+            _kronecker,
+        ),
+        Method("tt", "A tensor train of three cores.", "TT-SVD, Oseledets 2011; arXiv 1901.10787", _tensor_train),
+        _few_bits(8),
+        _few_bits(4),
+        _few_bits(3),
+    )
+}
+
+
+def find_method(name: str) -> Method:
+    """Returns a method by its name.
+
+    Raises:
+        UnknownNameError: If there is none; the message lists near names.
+    """
+    if name not in METHODS:
+        raise UnknownNameError("compression method", name, METHODS)
+    return METHODS[name]
+
+
+def embedding_settings(embedding: CompressedEmbedding) -> dict[str, Any]:
+    """Returns what `empty_embedding` makes an embedding of the same shape of, as JSON values."""
+    settings: dict[str, Any] = embedding.settings  # type: ignore[assignment]
+    return {"kind": type(embedding).__name__, **settings}
+
+
+def empty_embedding(settings: Mapping[str, Any]) -> CompressedEmbedding:
+    """Makes an embedding whose weights are still to be filled in.
+
+    Raises:
+        UnknownNameError: If a saved model names a kind that does not exist.
+    """
+    values = dict(settings)
+    kind = str(values.pop("kind", ""))
+    if kind not in _KINDS:
+        raise UnknownNameError("kind of compressed embedding", kind, _KINDS)
+    made: CompressedEmbedding = getattr(import_module(_KINDS[kind]), kind)(**values)
+    return made
