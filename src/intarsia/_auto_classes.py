@@ -15,7 +15,11 @@ from types import ModuleType
 _TRIGGER = "transformers.models.auto.modeling_auto"
 
 # Modules whose import registers their configs and models with the Auto classes.
-_MODELING_MODULES: tuple[str, ...] = ("intarsia.fusion.modeling", "intarsia.merge.modeling")
+_MODELING_MODULES: tuple[str, ...] = (
+    "intarsia.compress.modeling",
+    "intarsia.fusion.modeling",
+    "intarsia.merge.modeling",
+)
 
 
 def register_with_transformers() -> None:

@@ -14,6 +14,7 @@ class CompressedConfig(PretrainedConfig):
         method: Name of the method, a key of `METHODS`.
         embedding: What makes an empty embedding of the same shape; see `embedding_settings`.
         tied: Whether the output head is the compressed embedding again, as it was the original's.
+        scale: What rows are multiplied by where tokens enter (Gemma).
         cache: Whether the matrix is kept in memory once it was rebuilt, for speed, while weights do not change.
         vocabulary: How many of the tokenizer's tokens `vocabulary_digest` covers: those there were when compressing.
         vocabulary_digest: Hash of these tokens, by which a tokenizer of another model is noticed.
@@ -30,6 +31,7 @@ class CompressedConfig(PretrainedConfig):
         method: str = "",
         embedding: Mapping[str, Any] | None = None,
         tied: bool = True,
+        scale: float = 1.0,
         cache: bool = True,
         vocabulary: int = 0,
         vocabulary_digest: str = "",
@@ -39,6 +41,7 @@ class CompressedConfig(PretrainedConfig):
         self.method = method
         self.embedding = dict(embedding or {})
         self.tied = tied
+        self.scale = scale
         self.cache = cache
         self.vocabulary = vocabulary
         self.vocabulary_digest = vocabulary_digest

@@ -107,7 +107,7 @@ class CompressedForCausalLM(PreTrainedModel, GenerationMixin):
         self.base.vocab_size = embedding.num_embeddings
         layers = decoder_layers(self.base)
         cache = MatrixCache(embedding, enabled=bool(self.config.cache))
-        self.base.set_input_embeddings(CompressedInput(embedding, layers[0], cache))
+        self.base.set_input_embeddings(CompressedInput(embedding, layers[0], cache, scale=self.config.scale))
         if self.config.tied:
             head: Any = self.base.get_output_embeddings()
             self.base.set_output_embeddings(CompressedHead(cache, getattr(head, "bias", None)))

@@ -71,11 +71,15 @@ class CompressedInput(nn.Module):
         embedding: The compressed embedding.
         layer: A module of the model whose weights say the type of the states.
         cache: Of the matrix, shared with the head.
+        scale: What rows are multiplied by.
     """
 
-    def __init__(self, embedding: CompressedEmbedding, layer: nn.Module, cache: MatrixCache) -> None:
+    def __init__(
+        self, embedding: CompressedEmbedding, layer: nn.Module, cache: MatrixCache, *, scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.embedding = embedding
+        self.scale = scale
         self._layer = (layer,)  # In a tuple, since it is no part of this module.
         self.cache = cache
 
@@ -107,9 +111,8 @@ class CompressedInput(nn.Module):
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         """Returns the rows of tokens, from the cached matrix if there is one."""
         matrix = None if learns(self.embedding) else self.cache.peek(self.dtype)
-        if matrix is not None:
-            return nn.functional.embedding(ids, matrix)
-        rows: Tensor = self.embedding(ids)
+        rows: Tensor = self.embedding(ids) if matrix is None else nn.functional.embedding(ids, matrix)
+        rows = rows if self.scale == 1.0 else rows * self.scale
         return rows.to(self.dtype)
 
 

@@ -1,0 +1,81 @@
+"""Text to learn on and to measure with, from a file or a data set, as rows of tokens of one length."""
+
+import gzip
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from intarsia.data import read_rows
+from intarsia.errors import DataError
+
+_PLAIN = (".txt", ".md", ".text")
+
+
+def read_texts(ref: str | os.PathLike[str]) -> list[str]:
+    """Reads text.
+
+    Args:
+        ref: A plain text file (`.txt`, `.md`, also with `.gz`), whose lines are taken one by one; or anything
+            `intarsia.data` reads, whose rows' texts, or prompts and targets, are taken.
+
+    Raises:
+        DataError: If there is no such file or set, or no text in it.
+    """
+    path = Path(ref)
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if suffix not in _PLAIN:
+        return [_text_of(row) for row in read_rows(os.fspath(ref))]
+    if not path.is_file():
+        raise DataError("file not found", file=path)
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"the text cannot be read: {error}", file=path, fix="give UTF-8 text") from None
+    texts = [line for line in lines if line]
+    if not texts:
+        raise DataError("there is no text in the file", file=path)
+    return texts
+
+
+def token_rows(
+    tokenizer: Any, texts: Sequence[str], length: int, *, limit: int | None = None
+) -> Int[Tensor, "rows length"]:
+    """Returns the tokens of texts, one after the other with a line break between, cut into rows of one length.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        texts: In order.
+        length: Tokens of a row. What is left at the end is dropped.
+        limit: Rows at most.
+
+    Raises:
+        DataError: If there is less text than one row.
+    """
+    wanted = None if limit is None else limit * length
+    tokens: list[int] = []
+    for ids in _tokenised(tokenizer, texts):
+        tokens += ids
+        if wanted is not None and len(tokens) >= wanted:
+            break
+    rows = len(tokens) // length if limit is None else min(len(tokens) // length, limit)
+    if rows == 0:
+        raise DataError(
+            f"the text has {len(tokens)} tokens, less than one row of {length}", fix="give more text, or shorter rows"
+        )
+    return torch.tensor(tokens[: rows * length]).reshape(rows, length)
+
+
+def _tokenised(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[int]]:
+    for start in range(0, len(texts), 256):
+        yield from tokenizer([f"{text}\n" for text in texts[start : start + 256]], add_special_tokens=False).input_ids
+
+
+def _text_of(row: Any) -> str:
+    return f"{row.prompt}\n{row.target}" if hasattr(row, "prompt") else str(row.text)
