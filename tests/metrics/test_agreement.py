@@ -29,7 +29,7 @@ def test_kappa_is_what_the_book_says() -> None:
 
 
 def test_alpha_is_what_the_book_says() -> None:
-    # Krippendorff's example with four observers and missing values, nominal: 0.743.
+    # Krippendorff's example with four observers and missing values: 0.743 nominal, 0.815 ordinal.
     table = [
         [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None],
         [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3],
@@ -37,8 +37,14 @@ def test_alpha_is_what_the_book_says() -> None:
         [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None],
     ]
     assert krippendorff_alpha(table) == pytest.approx(0.743, abs=5e-4)
-    assert krippendorff_alpha([[1, 2], [1, 2]]) == 1
+    assert krippendorff_alpha(table, level="ordinal") == pytest.approx(0.815, abs=5e-4)
+    assert krippendorff_alpha([[1, 2], [1, 2]]) == krippendorff_alpha([[1, 2], [1, 2]], level="ordinal") == 1
     assert krippendorff_alpha([[1, 1], [1, 1]]) is None
+    near, far = ([[1, 2, 3, 4, 5], [wrong, 2, 3, 4, 5]] for wrong in (2, 5))
+    assert krippendorff_alpha(near, level="ordinal") > krippendorff_alpha(far, level="ordinal")  # type: ignore[operator]
+    shuffled = np.random.default_rng(0).integers(1, 6, size=(2, 5000)).tolist()
+    assert abs(krippendorff_alpha(shuffled) or 1) < 0.03
+    assert abs(krippendorff_alpha(shuffled, level="ordinal") or 1) < 0.05
     with pytest.raises(InputError, match="the same items of every judge"):
         krippendorff_alpha([[1], [1, 2]])
 

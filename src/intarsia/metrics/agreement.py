@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +28,15 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float 
     return None if chance == 1 else (seen - chance) / (1 - chance)
 
 
-def krippendorff_alpha(ratings: Sequence[Sequence[Hashable | None]]) -> float | None:
-    """Returns the agreement of any number of judges on labels (Krippendorff 2004, nominal data).
+def krippendorff_alpha(
+    ratings: Sequence[Sequence[Hashable | None]], *, level: Literal["nominal", "ordinal"] = "nominal"
+) -> float | None:
+    """Returns the agreement of any number of judges on labels (Krippendorff 2004).
 
     Args:
         ratings: One list a judge, one label an item; None where the judge gave none.
+        level: `"nominal"`: labels are the same or not. `"ordinal"`: they have an order, and the further apart two are,
+            the more they disagree.
 
     Returns:
         1 if they agree on everything, 0 at chance; None where fewer than two labels were given to any item, or only one
@@ -45,13 +49,19 @@ def krippendorff_alpha(ratings: Sequence[Sequence[Hashable | None]]) -> float | 
         raise InputError("agreement needs the same items of every judge")
     units = [[label for label in unit if label is not None] for unit in zip(*ratings, strict=True)]
     units = [unit for unit in units if len(unit) > 1]
-    totals = Counter(label for unit in units for label in unit)
-    n = sum(totals.values())
-    expected = n**2 - sum(count**2 for count in totals.values())
-    if not expected:
+    found: set[Any] = {label for unit in units for label in unit}
+    if len(found) < 2:
         return None
-    observed = sum((len(unit) ** 2 - sum(c**2 for c in Counter(unit).values())) / (len(unit) - 1) for unit in units)
-    return 1 - (n - 1) * observed / expected
+    # Nominal labels may be of kinds that do not compare; any fixed order does.
+    labels = sorted(found, key=None if level == "ordinal" else repr)
+    counts = np.array([[unit.count(label) for label in labels] for unit in units], dtype=float)
+    totals, sizes = counts.sum(axis=0), counts.sum(axis=1)
+    # Ordinal labels are as far apart as the middles of their ranks.
+    ranks = totals.cumsum() - totals / 2
+    distances = np.subtract.outer(ranks, ranks) ** 2 if level == "ordinal" else 1 - np.eye(len(labels))
+    expected = totals @ distances @ totals
+    observed = (((counts @ distances) * counts).sum(axis=1) / (sizes - 1)).sum()
+    return float(1 - (totals.sum() - 1) * observed / expected)
 
 
 class JudgeQuality(NamedTuple):
