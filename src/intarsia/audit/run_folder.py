@@ -1,14 +1,27 @@
 """The folder of an audit: the record by which a stopped run goes on, and what tells where its numbers come from."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from intarsia import files
 from intarsia.errors import DataError, InputError, RunExistsError
 
-RECORD = "run.json"
+if TYPE_CHECKING:
+    from intarsia.experiments.report import Report
+
+RECORD, RESULTS = "run.json", "results.json"
+
+
+class Tables(Protocol):
+    """What an audit found."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as JSON values."""
+        ...
 
 
 def open_run(
@@ -54,6 +67,46 @@ def open_run(
     return record
 
 
+@contextmanager
+def asking(folder: Path, record: dict[str, Any], *, answers: Sequence[str]) -> Iterator[None]:
+    """Around the calls of a run: adds the time they take to the run's record.
+
+    A run that is refused, or ends before anything was answered, leaves nothing that a mended command would have to
+    overwrite.
+
+    Args:
+        folder: Folder of the run.
+        record: Its record.
+        answers: Names of the files and folders in it that hold answers.
+    """
+    start = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        if not any((folder / name).exists() for name in (*answers, RESULTS)):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    record["wall_seconds"] = round(record.get("wall_seconds", 0.0) + time.monotonic() - start, 1)
+    files.write_json(folder / RECORD, record)
+
+
+def require_calls(model: str, most: int, allowed: int | None, *, fewer: str) -> None:
+    """Raises an InputError if a run may make more calls than it is allowed.
+
+    Args:
+        model: Who is asked.
+        most: Most calls it may make.
+        allowed: Most calls it is allowed; None for any number.
+        fewer: What there may be fewer of, so that it makes fewer calls.
+    """
+    if allowed is not None and most > allowed:
+        raise InputError(
+            f"the run may make {most:,} calls, but only {allowed:,} are allowed",
+            where=model,
+            fix=f"raise max_calls, or ask less: fewer {fewer}",
+        )
+
+
 def read_record(folder: Path, audit: str, parts: Sequence[str] | Mapping[str, Any] = ("settings",)) -> dict[str, Any]:
     """Returns the record of a run.
 
@@ -86,6 +139,33 @@ def provenance_of(record: Mapping[str, Any], *, without: Sequence[str]) -> dict[
     if "settings" in shown:
         shown["settings"] = {name: value for name, value in shown["settings"].items() if value is not None}
     return shown
+
+
+def provenance_of_runs(paths: Sequence[str | Path], *, without: Sequence[str]) -> dict[str, Any]:
+    """Returns what a report of runs or logs says of where its numbers come from: nothing, unless it is of one run.
+
+    Args:
+        paths: Folders of runs, or logs.
+        without: Parts that say nothing to a reader.
+    """
+    record = Path(paths[0]) / RECORD
+    if len(paths) > 1 or not record.is_file():
+        return {}
+    return provenance_of(files.read_json(record), without=without)
+
+
+def as_tables(results: Sequence[Tables]) -> Any:
+    """Returns the result of a run as JSON values; of several, a list."""
+    tables = [result.to_json() for result in results]
+    return tables[0] if len(tables) == 1 else tables
+
+
+def write_results(folder: Path, results: Sequence[Tables], report: "Report") -> Path:
+    """Writes tables and report of runs, and returns the path of the report."""
+    from intarsia.experiments.report import write_report
+
+    files.write_json(folder / RESULTS, as_tables(results))
+    return write_report(report, folder)
 
 
 def _differences(part: str, ours: Any, theirs: Any, called: Mapping[str, str]) -> list[str]:

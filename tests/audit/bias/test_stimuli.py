@@ -15,7 +15,7 @@ from intarsia.audit.bias.config import RejudgeConfig
 from intarsia.audit.bias.items import neutral_items, plan
 from intarsia.audit.bias.pairs import pair_items, read_pairs
 from intarsia.audit.bias.templates import TEMPLATES, Template
-from intarsia.audit.bias.word_lists import read_list_answers, require_balanced
+from intarsia.audit.bias.word_lists import association_bias, read_list_answers, read_word_list, unbalanced
 from intarsia.errors import ConfigError, DataError, InputError, UnknownNameError
 
 ROW: dict[str, Any] = {
@@ -113,10 +113,11 @@ def test_files_that_hold_no_tests(tmp_path: Path) -> None:
         read_tests(tmp_path / "tests.jsonl")
 
 
-def test_unequal_attributes_make_no_word_list(tmp_path: Path) -> None:
+def test_unequal_attributes_are_warned_of_and_scored(tmp_path: Path) -> None:
     (test,) = read_tests(write(tmp_path / "tests.jsonl", {**ROW, "default_attributes": ["pride"]}))
-    with pytest.raises(ConfigError, match="1 and 2"):
-        require_balanced(test)
+    assert unbalanced([test]) == "word lists with more attributes for one group than for the other: mine (1 and 2)"
+    assert unbalanced(shipped_tests()) is None
+    assert association_bias(read_word_list(test, "pride - cats\nloyalty - dogs\nnoise - dogs")) == 1
     assert plan([test], RejudgeConfig(templates=2, draws=4, neutral=0))  # completions need no balance
 
 
@@ -138,6 +139,10 @@ def test_templates_have_places_for_attributes_and_no_group_word() -> None:
 def test_settings_that_are_not_allowed() -> None:
     with pytest.raises(UnknownNameError, match="unknown scale 'likert7'"):
         RejudgeConfig(scales=("likert7",))
+    with pytest.raises(UnknownNameError, match="unknown form 'opne'"):
+        RejudgeConfig(form="opne")
+    with pytest.raises(ConfigError, match="templates is 2, but it must be a number"):
+        RejudgeConfig(form="open", templates=("___ {x} ___ {y}", "{x} ___ {y} ___"))
     with pytest.raises(UnknownNameError, match="unknown context 'stale'"):
         RejudgeConfig(contexts=("stale",))
     with pytest.raises(ConfigError, match=r"templates is 1.*at least 2"):

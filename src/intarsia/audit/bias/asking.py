@@ -53,8 +53,8 @@ class Record:
 
     def read(self) -> Completion:
         """Returns the completion as it is read; of statements that are only judged, the stereotype or true form."""
-        if self.item.kind != "completion":
-            return Completion(CompletionClass.STEREOTYPE, self.item.stereotype)
+        if not self.item.has_first_stage:
+            return Completion(CompletionClass.STEREOTYPE, self.item.stereotype, self.item.reversed)
         return read_completion(self.item, self.completion or "")
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def record_from_json(row: Mapping[str, Any], *, where: str | None = None) -> Rec
         completion, failure, epoch = row["completion"], row.get("error"), row.get("epoch", 1)
     except (KeyError, TypeError) as error:
         raise DataError(f"not a record of a re-judge run: {error}", file=where) from None
-    if item.kind == "completion" and completion is None and failure is None:
+    if item.has_first_stage and completion is None and failure is None:
         raise DataError(
             "the item has judgements, but no completion: the first stage is missing",
             file=where,
@@ -106,7 +106,7 @@ async def ask_item(
         ModelCallError: If a call got no answer.
     """
     reply = completion
-    if item.kind == "completion" and reply is None:
+    if item.has_first_stage and reply is None:
         answer = await model.chat(
             [user(completion_prompt(item))],
             temperature=config.temperature,
@@ -116,12 +116,9 @@ async def ask_item(
         )
         reply = answer.text
     record = Record(item, reply, epoch=epoch)
-    kind = record.read().kind
-    if kind not in _JUDGED:
+    kind, own, twin = record.read()
+    if kind not in _JUDGED or own is None or twin is None:
         return record
-    own, twin = item.stereotype, item.reversed
-    if kind is CompletionClass.ANTI_STEREOTYPE:
-        own, twin = twin, own
     before = _before(item, reply)
     judgements = []
     for context in config.contexts:
@@ -153,7 +150,7 @@ def most_calls(items: int, judged_only: int, config: RejudgeConfig, *, has_compl
 
 def _before(item: Item, reply: str | None) -> tuple[str, str]:
     """Returns what `same_chat` shows: the first stage, or for a given statement that it was written."""
-    if item.kind == "completion":
+    if item.has_first_stage:
         return completion_prompt(item), reply or ""
     return "Write one sentence.", item.stereotype
 

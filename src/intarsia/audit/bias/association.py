@@ -68,7 +68,7 @@ class AssociationTest:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether both groups have as many attributes, as word lists need."""
+        """Whether both groups have as many attributes."""
         return len(self.default_attributes) == len(self.target_attributes)
 
     def to_json(self) -> dict[str, Any]:

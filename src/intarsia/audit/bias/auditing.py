@@ -1,8 +1,6 @@
 """Asking a model both stages, in a folder from which a stopped run goes on."""
 
 import json
-import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,8 +17,6 @@ from intarsia.audit.bias.layout import (
     LOGS,
     RECORDING,
     RECORDS,
-    RESULTS,
-    RUN,
     SIMULATED,
     STATEMENTS,
     TESTS,
@@ -28,7 +24,15 @@ from intarsia.audit.bias.layout import (
 )
 from intarsia.audit.bias.pairs import StatementPair, pair_items, read_pairs
 from intarsia.audit.bias.results import BiasResult, bias_result
-from intarsia.audit.run_folder import open_run, provenance_of, read_record
+from intarsia.audit.run_folder import (
+    asking,
+    open_run,
+    provenance_of,
+    provenance_of_runs,
+    read_record,
+    require_calls,
+    write_results,
+)
 from intarsia.engine import stable_key
 from intarsia.engine.progress import ProgressBar
 from intarsia.errors import DataError, InputError, MissingExtraError
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
     from intarsia.evals.inspect.logs import EvalRun
 
 TASK = "intarsia/rejudge"
+
+_UNTOLD = ("source", "protocol")
+"""Parts of the record that say nothing to a reader of the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,36 +136,23 @@ def run_bias_audit(
     if find_spec("inspect_ai") is None:
         raise MissingExtraError("inspect-ai", "eval")
     source = _Source.read(protocol, stimuli, completions, statements)
-    is_new = overwrite or not (folder / RUN).is_file()
     wanted = {
         "settings": config.identity(),
         "protocol": protocol.to_json(),
         "source": stable_key(list(source.lines())),
     }
     record = open_run(folder, "bias", wanted, command=command, seed=protocol.seed, overwrite=overwrite)
-    try:
+    with asking(folder, record, answers=(LOGS, RECORDING)):
         source.write(folder)
         asked = source.asked(folder, protocol)
         calls = _count(folder, config, protocol, asked)
         say(str(calls))
-        if config.max_calls is not None and calls.most > config.max_calls:
-            raise InputError(
-                f"the run may make {calls.most:,} calls, but only {config.max_calls:,} are allowed",
-                where=config.model,
-                fix="raise max_calls, or ask less: fewer tests, templates, draws, scales or contexts",
-            )
-        start = time.monotonic()
+        fewer = "tests, templates, draws, scales or contexts"
+        require_calls(config.model, calls.most, config.max_calls, fewer=fewer)
         records = _ask(folder, config, asked, progress)
-    except BaseException:
-        # A run that was refused leaves nothing that a mended command would have to overwrite.
-        if is_new and not any((folder / name).exists() for name in (LOGS, RECORDING)):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    record["wall_seconds"] = round(record.get("wall_seconds", 0.0) + time.monotonic() - start, 1)
-    files.write_json(folder / RUN, record)
     files.write_text(folder / RECORDS, "".join(json.dumps(each.to_json()) + "\n" for each in records))
     result = bias_result(records, model=config.model, config=protocol)
-    return BiasAuditRun(folder, result, _write(folder, [result], record))
+    return BiasAuditRun(folder, result, _write(folder, [result], provenance_of(record, without=_UNTOLD)))
 
 
 def read_bias_audit(path: str | Path) -> BiasResult:
@@ -222,7 +216,7 @@ def completions_of(path: str | Path) -> list[Record]:
     path = Path(path)
     if not path.exists():
         raise InputError("there is no such run or log", where=path)
-    found = [each for each in read_records(path) if each.item.kind == "completion" and each.completion is not None]
+    found = [each for each in read_records(path) if each.item.has_first_stage and each.completion is not None]
     if not found:
         raise InputError(
             "it has no first stage: no completion that could be judged",
@@ -243,18 +237,13 @@ def write_bias_report(paths: Sequence[str | Path], folder: str | Path) -> tuple[
         The tables, and the path of the report.
     """
     results = [read_bias_audit(path) for path in paths]
-    records = [files.read_json(Path(path) / RUN) for path in paths if (Path(path) / RUN).is_file()]
-    return results, _write(Path(folder), results, records[0] if len(records) == 1 == len(paths) else {})
+    return results, _write(Path(folder), results, provenance_of_runs(paths, without=_UNTOLD))
 
 
-def _write(folder: Path, results: Sequence[BiasResult], record: Mapping[str, Any]) -> Path:
+def _write(folder: Path, results: Sequence[BiasResult], provenance: Mapping[str, Any]) -> Path:
     from intarsia.audit.bias.page import bias_report
-    from intarsia.experiments.report import write_report
 
-    tables = [result.to_json() for result in results]
-    files.write_json(folder / RESULTS, tables[0] if len(tables) == 1 else tables)
-    provenance = provenance_of(record, without=["source", "protocol"])
-    return write_report(bias_report(results, provenance), folder)
+    return write_results(folder, results, bias_report(results, provenance))
 
 
 # Sources of statements
@@ -313,7 +302,12 @@ class _Source:
                 {**common, "statements": file},
                 False,
             )
-        design = {"templates": protocol.templates, "draws": protocol.draws, "pairs": protocol.pairs}
+        design = {
+            "form": protocol.form,
+            "templates": protocol.templates,
+            "draws": protocol.draws,
+            "pairs": protocol.pairs,
+        }
         return _Asked(plan(self.tests, protocol), {**common, **design, "stimuli": file}, False)
 
 
@@ -328,7 +322,7 @@ def _count(folder: Path, config: BiasAuditConfig, protocol: RejudgeConfig, asked
     before = _before(folder)
     done = {sample.id for sample in before.samples if sample.reply is not None} if before else set()
     left = [item for item in asked.items if item.id not in done]
-    completions = sum(item.kind == "completion" for item in left)
+    completions = sum(item.has_first_stage for item in left)
     most = most_calls(completions, len(left) - completions, protocol, has_completions=asked.has_completions)
     return Calls(config.model, len(asked.items), len(asked.items) - len(left), most)
 
@@ -419,4 +413,4 @@ def _settings_of(run: "EvalRun") -> dict[str, Any]:
         if arguments.get(name):
             value = arguments[name]
             settings[field] = value.split(",") if isinstance(value, str) else value
-    return settings
+    return settings | ({"form": arguments["form"]} if "form" in arguments else {})

@@ -12,6 +12,7 @@ PROTOCOL = "re-judge protocol v1"
 
 SCALES = ("agree2", "likert5", "biased2")
 CONTEXTS = ("fresh", "same_chat", "attributed", "third_person")
+FORMS = ("completion", "open")
 CELLS = 4
 """Orders of the two group words, times orders of the two attributes."""
 
@@ -22,6 +23,8 @@ class RejudgeConfig:
 
     Attributes:
         tests: Names of tests or categories; none takes all.
+        form: completion (two blanks, two group words to fill them) or open (a sentence about somebody is gone on with;
+            tests of gender only).
         templates: How many of the ten wordings are used, or wordings of your own.
         draws: Completions for each test and template. Each four cover all orders of words and attributes.
         pairs: Attribute pairs of a test, the same for all templates. `draws` beyond `4 * pairs` repeat a question.
@@ -37,10 +40,11 @@ class RejudgeConfig:
 
     Raises:
         ConfigError: If a number is out of range or `draws` does not cover all orders equally.
-        UnknownNameError: If a scale or context is unknown.
+        UnknownNameError: If the form, a scale or a context is unknown.
     """
 
     tests: tuple[str, ...] = ()
+    form: str = "completion"
     templates: int | tuple[str, ...] = 10
     draws: int = 20
     pairs: int = 5
@@ -53,6 +57,10 @@ class RejudgeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise UnknownNameError("form", self.form, FORMS)
+        if self.form == "open" and not isinstance(self.templates, int):
+            raise ConfigError("templates", len(self.templates), "a number: wordings of your own are for completions")
         for kind, given, known in (("scale", self.scales, SCALES), ("context", self.contexts, CONTEXTS)):
             for name in given:
                 if name not in known:

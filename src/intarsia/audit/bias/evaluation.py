@@ -61,16 +61,16 @@ def to_samples(items: Iterable[Item], completions: Mapping[str, str] | None = No
     """
     samples = []
     for item in items:
-        question = completion_prompt(item) if item.kind == "completion" else judgement_prompt(item.stereotype, "agree2")
+        question = completion_prompt(item) if item.has_first_stage else judgement_prompt(item.stereotype, "agree2")
         metadata: dict[str, Any] = {
             "test": item.test,
             "category": item.category,
             "protocol": PROTOCOL,
             ITEM: item.to_json(),
         }
-        if completions is not None and item.kind == "completion":
+        if completions is not None and item.has_first_stage:
             metadata["completion"] = completions[item.id]
-        samples.append(Sample(input=question, target=item.stereotype, id=item.id, metadata=metadata))
+        samples.append(Sample(input=question, target=item.target, id=item.id, metadata=metadata))
     return samples
 
 
@@ -162,7 +162,7 @@ def rejudge_scorer(scale: str = "agree2", context: str = "fresh") -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         record = record_of(state.metadata, str(state.sample_id))
         values, pair = _values(record, scale, context)
-        kind = record.read().kind if record.item.kind == "completion" else None
+        kind = record.read().kind if record.item.has_first_stage else None
         return Score(
             value=cast(Value, values),
             answer=record.completion,
@@ -184,7 +184,7 @@ def _values(record: Record, scale: str, context: str) -> tuple[dict[str, float],
     if judged:
         values["scored"] = fmean(each.is_scored for each in judged.values())
     rejects = {of: each.kind is JudgementClass.REJECT for of, each in judged.items() if each.is_scored}
-    if record.item.kind != "completion":
+    if not record.item.has_first_stage:
         if record.item.kind == "neutral" and OWN in rejects:
             values["neutral_rejected"] = float(rejects[OWN])
         return values, None

@@ -12,11 +12,12 @@ import numpy as np
 from intarsia.audit.bias.association import AssociationTest
 from intarsia.audit.bias.config import CELLS, RejudgeConfig
 from intarsia.audit.bias.judgement import Wording
+from intarsia.audit.bias.open_form import STEMS, require_genders
 from intarsia.audit.bias.templates import TEMPLATES, Template, fill
 from intarsia.engine import stable_key
 from intarsia.errors import DataError
 
-Kind = Literal["completion", "neutral", "pair"]
+Kind = Literal["completion", "open", "neutral", "pair"]
 
 NEUTRAL = "neutral"
 """Name of the control where the name of a test stands."""
@@ -28,16 +29,17 @@ class Item:
 
     Attributes:
         id: Unique in a run.
-        kind: `"completion"` has two stages; `"neutral"` statements and `"pair"`s of given statements are only judged.
+        kind: `"completion"` and `"open"` have two stages; `"neutral"` statements and `"pair"`s of given statements are
+            only judged.
         test: Name of the association test, `"neutral"`, or the category of a given pair.
         category: What the test is about.
         words: What its group words are: groups, names, roles.
         template: Which wording, from 0; None for a given pair.
-        statement: The statement with two blanks; for a given pair the stereotyping statement.
+        statement: The statement with two blanks; of an open item the beginning, of a given pair the stereotype.
         groups: The default group's word and the target group's.
-        attributes: The first in the statement and the second.
+        attributes: The first in the statement and the second; an open item has the first only.
         default_first: Whether the first attribute is the one that the stereotype ties to the default group.
-        offered: The group words in the order they are offered.
+        offered: The group words in the order they are offered; none of an open item.
         pair: Which attribute pair of the test, from 0.
         cell: Which order of group words and attributes, 0 to 3.
         repeat: Which repetition of the same question, from 0.
@@ -55,12 +57,22 @@ class Item:
     groups: tuple[str, str]
     attributes: tuple[str, str]
     default_first: bool
-    offered: tuple[str, str]
+    offered: tuple[str, ...]
     pair: int
     cell: int
     repeat: int
     seed: int
     twin: str | None = None
+
+    @property
+    def has_first_stage(self) -> bool:
+        """Whether something is completed; other items are only judged."""
+        return self.kind in ("completion", "open")
+
+    @property
+    def target(self) -> str:
+        """What the stereotype would have the model write: the filled statement, or for an open item the group."""
+        return self.groups[0 if self.default_first else 1] if self.kind == "open" else self.stereotype
 
     @property
     def stereotype(self) -> str:
@@ -81,7 +93,7 @@ class Item:
     @property
     def wording(self) -> Wording:
         """How its judgements are asked for: all four ways are as frequent, in every order of the words too."""
-        number = self.cell + self.pair + (self.template or 0) if self.kind == "completion" else self.pair
+        number = self.cell + self.pair + (self.template or 0) if self.has_first_stage else self.pair
         return Wording(bool(number & 1), bool(number & 2))
 
     @property
@@ -112,7 +124,14 @@ def plan(tests: Iterable[AssociationTest], config: RejudgeConfig) -> list[Item]:
 
     Raises:
         DataError: If a template is not usable, or has a group word of a test in it.
+        ConfigError: If the form is open and a test has other groups than men and women.
     """
+    tests = list(tests)
+    if config.form == "open":
+        require_genders(tests)
+        return [item for test in tests for item in _open_items(test, config)] + neutral_items(
+            config.neutral, config.seed
+        )
     wordings = config.wordings()
     items = []
     for test in tests:
@@ -125,9 +144,7 @@ def plan(tests: Iterable[AssociationTest], config: RejudgeConfig) -> list[Item]:
 def _completions(test: AssociationTest, wordings: Sequence[Template], config: RejudgeConfig) -> Iterable[Item]:
     chosen = _choices(test, config.pairs, config.seed)
     for index, template in enumerate(wordings):
-        for draw in range(config.draws):
-            cell, pair = draw % CELLS, draw // CELLS % config.pairs
-            repeat = draw // (CELLS * config.pairs)
+        for cell, pair, repeat in _draws(config):
             words, attributes = chosen[pair]
             default_first = cell < 2
             x, y = attributes if default_first else attributes[::-1]
@@ -149,6 +166,41 @@ def _completions(test: AssociationTest, wordings: Sequence[Template], config: Re
                 repeat=repeat,
                 seed=call_seed(config.seed, id),
             )
+
+
+def _open_items(test: AssociationTest, config: RejudgeConfig) -> Iterable[Item]:
+    """Returns the items of the open form: half of them are about an attribute of either group."""
+    assert isinstance(config.templates, int), "checked by the settings"
+    chosen = _choices(test, config.pairs, config.seed)
+    for index, stem in enumerate(STEMS[: config.templates]):
+        for cell, pair, repeat in _draws(config):
+            words, attributes = chosen[pair]
+            default_first = cell < CELLS // 2
+            x, y = attributes if default_first else attributes[::-1]
+            id = f"{test.test}/open/t{index + 1:02}/p{pair + 1}/c{cell + 1}/r{repeat + 1}"
+            yield Item(
+                id=id,
+                kind="open",
+                test=test.test,
+                category=test.category,
+                words=test.words,
+                template=index,
+                statement=stem.replace("{x}", x),
+                groups=words,
+                attributes=(x, y),
+                default_first=default_first,
+                offered=(),
+                pair=pair,
+                cell=cell,
+                repeat=repeat,
+                seed=call_seed(config.seed, id),
+            )
+
+
+def _draws(config: RejudgeConfig) -> Iterable[tuple[int, int, int]]:
+    """Returns order, attribute pair and repetition of each draw: all orders of all pairs before anything repeats."""
+    for draw in range(config.draws):
+        yield draw % CELLS, draw // CELLS % config.pairs, draw // (CELLS * config.pairs)
 
 
 def _choices(test: AssociationTest, pairs: int, seed: int) -> list[tuple[tuple[str, str], tuple[str, str]]]:

@@ -20,7 +20,7 @@ from intarsia.errors import ConfigError, UnknownNameError
 SIMULATED = "simulated:"
 
 LOGS = "logs"
-RUN, RESULTS, RECORDS, RECORDING = "run.json", "results.json", "records.jsonl", "recording.jsonl"
+RECORDS, RECORDING = "records.jsonl", "recording.jsonl"
 TESTS, COMPLETIONS, STATEMENTS = "tests.jsonl", "completions.jsonl", "statements.jsonl"
 
 

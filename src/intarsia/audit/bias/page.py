@@ -259,17 +259,19 @@ def _counts(result: BiasResult, prefix: str) -> Section:
 
 def _stability(result: BiasResult, prefix: str) -> Section:
     rows: list[list[Cell]] = [
-        [row["test"], row["alpha_class"], row["alpha_judgement"], row["same_sign"]] for row in _headline(result)
+        [row["test"], row["alpha_class"], row["alpha_judgement"], row["alpha_likert"], row["same_sign"]]
+        for row in _headline(result)
     ]
     completed = [row for row in _headline(result) if row["completions"]]
     same = sum(bool(row["same_sign"]) for row in completed)
     table = Table(
-        ["Test", "Completions", "Judgements", "Same sign of I in all wordings"],
+        ["Test", "Completions", "Judgements", "Marks from 1 to 5", "Same sign of I in all wordings"],
         rows,
         "Agreement of wordings and repetitions",
         "Krippendorff's alpha: 1 if all wordings and repetitions of a question get the same answer, about 0 if answers "
-        "do not depend on the question. A dash: all answers are the same, or there is nothing to compare.",
-        decimals={"Completions": 2, "Judgements": 2},
+        "do not depend on the question. Marks from 1 to 5 are ordinal: those further apart disagree more. A dash: all "
+        "answers are the same, or there is nothing to compare.",
+        decimals={"Completions": 2, "Judgements": 2, "Marks from 1 to 5": 2},
     )
     text = f"The sign of I is the same in all wordings for {same} of {len(completed)} tests." if completed else ""
     return Section(_title(prefix, "How stable it is"), text, tables=[table])

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 from intarsia.audit.bias.asking import OWN, TWIN, Record
 from intarsia.audit.bias.completion import CompletionClass
@@ -37,6 +37,7 @@ class BiasResult:
         protocol: Name of prompts, templates and parsers.
         scales: How judgements were asked for; the first decides inconsistency.
         contexts: What judges saw; the first decides verdicts.
+        form: How statements were completed: completion or open.
         items: Items of the run, repetitions counted.
         unanswered: How many of them have no replies.
         errors: Why, with how often.
@@ -51,6 +52,7 @@ class BiasResult:
     protocol: str
     scales: Sequence[str]
     contexts: Sequence[str]
+    form: str
     items: int
     unanswered: int
     errors: Mapping[str, int]
@@ -124,10 +126,11 @@ def bias_result(records: Sequence[Record], *, model: str, config: RejudgeConfig,
         protocol=PROTOCOL,
         scales=scales,
         contexts=contexts,
+        form="open" if any(each.record.item.kind == "open" for each in answered) else "completion",
         items=len(records) + missing,
         unanswered=len(errors),
         errors={reason: errors.count(reason) for reason in sorted(set(errors))},
-        calls=sum((each.record.item.kind == "completion") + len(each.judgements) for each in answered),
+        calls=sum(each.record.item.has_first_stage + len(each.judgements) for each in answered),
         tests=rows,
         controls=controls,
         by_scale=by_scale,
@@ -162,7 +165,7 @@ def _groups(scored: Iterable[_Scored], key: Callable[[_Scored], str]) -> list[li
 
 def _test_row(scored: Sequence[_Scored], context: str, scales: Sequence[str], records: Sequence[Record]) -> Row:
     item = scored[0].record.item
-    completed = [each for each in scored if each.record.item.kind == "completion"]
+    completed = [each for each in scored if each.record.item.has_first_stage]
     counts = {kind: sum(each.kind is kind for each in completed) for kind in CompletionClass}
     n, classed = len(completed), counts[_S] + counts[_A]
     stereotypes = [each for each in completed if each.kind is _S]
@@ -223,7 +226,7 @@ def _test_row(scored: Sequence[_Scored], context: str, scales: Sequence[str], re
         "gap": None if index is None or explicit is None else index - explicit["value"],
         "judged": len(statements),
         "unscored": unscored / len(statements) if statements else None,
-        **_stability(completed, context, scale),
+        **_stability(completed, context, scales),
     }
 
 
@@ -262,15 +265,22 @@ def _signed_rank(scored: Sequence[_Scored], context: str) -> float | None:
     return float(wilcoxon(differences, zero_method="pratt", method="approx").pvalue)
 
 
-def _stability(completed: Sequence[_Scored], context: str, scale: str) -> Row:
+def _stability(completed: Sequence[_Scored], context: str, scales: Sequence[str]) -> Row:
     """Agreement of repetitions and paraphrases of the same pair of attributes in the same order."""
+    scale = scales[0] if scales else ""
     raters = sorted({_rater(each) for each in completed})
     units = sorted({_unit(each) for each in completed})
     classes = {(_rater(each), _unit(each)): each.kind.value for each in completed if each.kind in (_S, _A)}
+    of_stereotypes = [each for each in completed if each.kind is _S]
     judged = {
         (_rater(each), _unit(each)): judgement.kind.value
-        for each in completed
-        if (judgement := each.of(context, scale, OWN)) is not None and judgement.is_scored and each.kind is _S
+        for each in of_stereotypes
+        if (judgement := each.of(context, scale, OWN)) is not None and judgement.is_scored
+    }
+    marks = {
+        (_rater(each), _unit(each)): judgement.value
+        for each in of_stereotypes
+        if (judgement := each.of(context, "likert5", OWN)) is not None and judgement.value is not None
     }
     signs = [
         implicit_index(sum(one.kind is _S for one in group), sum(one.kind is _A for one in group))
@@ -280,14 +290,20 @@ def _stability(completed: Sequence[_Scored], context: str, scale: str) -> Row:
     return {
         "alpha_class": _alpha(classes, raters, units),
         "alpha_judgement": _alpha(judged, raters, units),
+        "alpha_likert": _alpha(marks, raters, units, level="ordinal"),
         "same_sign": bool(known) and (all(sign > 0 for sign in known) or all(sign < 0 for sign in known)),
     }
 
 
-def _alpha(labels: Mapping[tuple[str, str], str], raters: Sequence[str], units: Sequence[str]) -> float | None:
+def _alpha(
+    labels: Mapping[tuple[str, str], Any],
+    raters: Sequence[str],
+    units: Sequence[str],
+    level: Literal["nominal", "ordinal"] = "nominal",
+) -> float | None:
     if len(raters) < 2 or not labels:
         return None
-    return krippendorff_alpha([[labels.get((rater, unit)) for unit in units] for rater in raters])
+    return krippendorff_alpha([[labels.get((rater, unit)) for unit in units] for rater in raters], level=level)
 
 
 def _rater(each: _Scored) -> str:
@@ -340,7 +356,7 @@ def _template_rows(scored: Sequence[_Scored]) -> list[Row]:
     for group in _groups(scored, lambda each: str(each.record.item.template)):
         values = [(1.0 if each.kind is _S else -1.0, each.cluster) for each in group if each.kind in (_S, _A)]
         item = group[0].record.item
-        if item.kind == "completion":
+        if item.has_first_stage:
             rows.append({"test": item.test, "template": (item.template or 0) + 1, "implicit": _mean(values)})
     return rows
 

@@ -14,8 +14,10 @@ from types import MappingProxyType
 import numpy as np
 
 from intarsia.audit.bias.association import AssociationTest, shipped_tests
+from intarsia.audit.bias.gendered_words import Gender
 from intarsia.audit.bias.items import call_seed, neutral_items
 from intarsia.audit.bias.judgement import judgement_label, read_question
+from intarsia.audit.bias.open_form import group_genders, read_open_statement, stem_attribute
 from intarsia.audit.bias.templates import BLANK, TEMPLATES, Template, fill
 from intarsia.audit.bias.words import Tokens, lemmas
 from intarsia.errors import InputError, UnknownNameError
@@ -90,7 +92,9 @@ class Responder:
     def __init__(self, beliefs: Beliefs, tests: Iterable[AssociationTest] = (), *, seed: int = 0) -> None:
         self._beliefs = beliefs
         self._seed = seed
-        self._sides = _sides((*shipped_tests(), *tests))
+        known = (*shipped_tests(), *tests)
+        self._sides = _sides(known)
+        self._genders = _genders(known)
 
     def __call__(self, call: Call) -> str:
         """Answers a call.
@@ -106,6 +110,9 @@ class Responder:
         found = re.search(r"Words: (.+), (.+)\nSentence: (.+)", call.prompt)
         if found is not None:
             return self._complete(found[1], found[2], found[3], draws)
+        attribute = stem_attribute(call.prompt)
+        if attribute is not None:
+            return self._continue(attribute, draws)
         listed = re.search(r"write either (.+) or (.+), whichever.*\n\n(.*)", call.prompt, re.DOTALL)
         if listed is not None:
             return self._list(listed[1], listed[2], listed[3].splitlines(), draws)
@@ -120,6 +127,13 @@ class Responder:
         odds = self._beliefs.implicit + (self._beliefs.position if is_stereotype else -self._beliefs.position)
         wants_stereotype = draws.random() < sigma(odds)
         return in_order if wants_stereotype == is_stereotype else swapped
+
+    def _continue(self, attribute: str, draws: np.random.Generator) -> str:
+        if draws.random() < self._beliefs.refusals:
+            return "I'm sorry, but I would rather not complete that."
+        is_stereotype = draws.random() < sigma(self._beliefs.implicit)
+        is_male = (self._genders[lemmas(attribute)] == "male") == is_stereotype
+        return "Thomas, and everybody knows him." if is_male else "Laura, and everybody knows her."
 
     def _judge(self, statement: str, draws: np.random.Generator) -> int:
         if self._beliefs.judge == "beliefs":
@@ -149,6 +163,9 @@ class Responder:
                 side = self._sides.get((lemmas(parts["1"]), lemmas(parts["x"])))
                 if side is not None:
                     return side
+        told = read_open_statement(statement)
+        if told is not None and lemmas(told[0]) in self._genders:
+            return 1 if self._genders[lemmas(told[0])] == told[1] else -1
         raise InputError("a simulated model knows statements of this audit only")
 
 
@@ -167,6 +184,17 @@ def _sides(tests: Iterable[AssociationTest]) -> dict[tuple[Tokens, Tokens], int]
             for other, value in enumerate(item.attributes):
                 sides[lemmas(word), lemmas(value)] = 2 if place == other else -2
     return sides
+
+
+def _genders(tests: Iterable[AssociationTest]) -> dict[Tokens, Gender]:
+    """Returns the gender that the stereotype ties an attribute to."""
+    genders: dict[Tokens, Gender] = {}
+    for test in tests:
+        found = group_genders(test)
+        if found is not None:
+            for gender, attributes in zip(found, (test.default_attributes, test.target_attributes), strict=True):
+                genders |= {lemmas(attribute): gender for attribute in attributes}
+    return genders
 
 
 @cache

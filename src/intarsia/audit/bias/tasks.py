@@ -1,5 +1,6 @@
 """The tasks `intarsia/rejudge` and `intarsia/iat`, and simulated models as a provider, for `inspect eval`."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from intarsia.audit.bias.evaluation import (
 from intarsia.audit.bias.items import plan
 from intarsia.audit.bias.pairs import pair_items, read_pairs
 from intarsia.audit.bias.simulation import simulated_model
-from intarsia.audit.bias.word_lists import require_balanced
+from intarsia.audit.bias.word_lists import unbalanced
 from intarsia.errors import ConfigError
 from intarsia.evals.inspect.progress import report_sample
 from intarsia.evals.inspect.providers import ChatModelAPI
@@ -33,6 +34,7 @@ VERSION = 1
 def rejudge(
     tests: str | list[str] = "",
     stimuli: str = "",
+    form: str = "completion",
     templates: int = 10,
     draws: int = 20,
     pairs: int = 5,
@@ -53,6 +55,7 @@ def rejudge(
     Args:
         tests: Names of tests or categories, separated by commas; by default all.
         stimuli: JSONL file of association tests of yours, instead of those of the library.
+        form: completion: two blanks and two group words; open: a sentence about somebody is gone on with (gender only).
         templates: How many of the ten wordings are used, at least 2.
         draws: Completions for each test and wording, a multiple of 4.
         pairs: Attribute pairs of a test.
@@ -68,6 +71,7 @@ def rejudge(
     """
     config = RejudgeConfig(
         tests=_words(tests),
+        form=form,
         templates=templates,
         draws=draws,
         pairs=pairs,
@@ -84,7 +88,7 @@ def rejudge(
         from intarsia.audit.bias.auditing import completions_of
 
         given = completions_of(completions)
-        items = [record.item for record in given] + [item for item in plan([], config) if item.kind == "neutral"]
+        items = [record.item for record in given] + plan([], config)
     elif statements:
         items = [*pair_items(read_pairs(statements), plan_seed), *plan([], config)]
     else:
@@ -123,8 +127,8 @@ def iat(
     if draws < 1:
         raise ConfigError("draws", draws, "at least 1")
     chosen = _tests(stimuli, _words(tests))
-    for test in chosen:
-        require_balanced(test)
+    if (warning := unbalanced(chosen)) is not None:
+        warnings.warn(warning, stacklevel=2)
     samples = to_list_samples(chosen, _words(variants), draws, plan_seed)
     return Task(
         dataset=MemoryDataset(samples, name=f"{len(samples)} word lists, seed {plan_seed}"),

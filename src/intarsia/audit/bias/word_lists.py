@@ -12,7 +12,7 @@ import numpy as np
 from intarsia.audit.bias.association import AssociationTest
 from intarsia.audit.bias.items import call_seed
 from intarsia.audit.bias.words import Tokens, lemmas
-from intarsia.errors import ConfigError, DataError, InputError, UnknownNameError
+from intarsia.errors import DataError, InputError, UnknownNameError
 
 VARIANTS = ("plain", "quick")
 
@@ -65,11 +65,9 @@ def word_list_question(test: AssociationTest, draw: int, variant: str = "plain",
 
     Raises:
         UnknownNameError: If there is no such variant.
-        ConfigError: If the test has more attributes for one group than for the other.
     """
     if variant not in VARIANTS:
         raise UnknownNameError("variant", variant, VARIANTS)
-    require_balanced(test)
     generator = np.random.default_rng([seed, draw, call_seed(0, test.test, variant)])
     words = (str(generator.choice(test.default_group)), str(generator.choice(test.target_group)))
     if draw % 2:
@@ -85,14 +83,19 @@ def word_list_question(test: AssociationTest, draw: int, variant: str = "plain",
     return WordListQuestion(prompt, words, attributes)
 
 
-def require_balanced(test: AssociationTest) -> None:
-    """Raises a ConfigError if a test cannot be a word list, because one group has more attributes."""
-    if not test.is_balanced:
-        raise ConfigError(
-            f"attributes of test {test.test!r}",
-            f"{len(test.default_attributes)} and {len(test.target_attributes)}",
-            "as many for either group, or a perfect list would not score 1",
-        )
+def unbalanced(tests: Iterable[AssociationTest]) -> str | None:
+    """Returns a warning if tests have more attributes for one group than for the other, else None.
+
+    B is defined all the same, but a model that uses both group words equally often can then not reach 1.
+    """
+    told = [
+        f"{test.test} ({len(test.default_attributes)} and {len(test.target_attributes)})"
+        for test in tests
+        if not test.is_balanced
+    ]
+    if not told:
+        return None
+    return f"word lists with more attributes for one group than for the other: {', '.join(told)}"
 
 
 def read_word_list(test: AssociationTest, answer: str) -> WordList:
@@ -184,17 +187,11 @@ def read_list_answers(path: str | Path, tests: Iterable[AssociationTest]) -> lis
         UnknownNameError: If a test is unknown.
         DataError: If a line is no answer.
     """
-    path = Path(path)
-    known = {test.test for test in tests}
     answers = []
-    for number, row in _rows(path):
-        if row.get("test") not in known:
-            raise UnknownNameError("association test", str(row.get("test")), known, where=f"{path}, line {number}")
+    for number, row in _rows_of(Path(path), tests):
         if not isinstance(row.get("response"), str):
             raise DataError("the answer has no text `response`", file=path, line=number, field="response")
         answers.append(ListAnswer(row["test"], str(row.get("variant", "")), row["response"]))
-    if not answers:
-        raise InputError("the file holds no answer", where=path)
     return answers
 
 
@@ -222,21 +219,27 @@ def read_decisions(path: str | Path, tests: Iterable[AssociationTest]) -> list[D
         UnknownNameError: If a test is unknown.
         DataError: If a line is something else.
     """
-    path = Path(path)
-    known = {test.test for test in tests}
     answers = []
-    for number, row in _rows(path):
-        if row.get("test") not in known:
-            raise UnknownNameError("association test", str(row.get("test")), known, where=f"{path}, line {number}")
+    for number, row in _rows_of(Path(path), tests):
         try:
             answers.append(
                 DecisionAnswer(row["test"], str(row["word_list"]), int(row["decision_bias"]), float(row["iat_bias"]))
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"not a word list with a decision: {error}", file=path, line=number) from None
-    if not answers:
-        raise InputError("the file holds no answer", where=path)
     return answers
+
+
+def _rows_of(path: Path, tests: Iterable[AssociationTest]) -> Sequence[tuple[int, Mapping[str, Any]]]:
+    """Returns the rows of a file with their numbers; there are some, and all are of known tests."""
+    known = {test.test for test in tests}
+    rows = _rows(path)
+    if not rows:
+        raise InputError("the file holds no answer", where=path)
+    for number, row in rows:
+        if row.get("test") not in known:
+            raise UnknownNameError("association test", str(row.get("test")), known, where=f"{path}, line {number}")
+    return rows
 
 
 def _rows(path: Path) -> Sequence[tuple[int, Mapping[str, Any]]]:

@@ -1,14 +1,12 @@
 """Asking a model the questions of a data set, in a folder from which a stopped run goes on."""
 
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from intarsia import files
-from intarsia.audit.causal.answered import Answered
 from intarsia.audit.causal.baselines import BASELINE_TASKS
 from intarsia.audit.causal.building import Subject
 from intarsia.audit.causal.config import BenchmarkConfig
@@ -19,14 +17,20 @@ from intarsia.audit.causal.layout import (
     QUESTIONS_FOLDER,
     RECORDING,
     REPLIES,
-    RESULTS,
-    RUN,
     AuditConfig,
 )
 from intarsia.audit.causal.names import Words
 from intarsia.audit.causal.questions import Question
 from intarsia.audit.causal.results import AuditResult, audit_result
-from intarsia.audit.run_folder import open_run, provenance_of, read_record
+from intarsia.audit.run_folder import (
+    asking,
+    open_run,
+    provenance_of,
+    provenance_of_runs,
+    read_record,
+    require_calls,
+    write_results,
+)
 from intarsia.errors import DataError, InputError
 
 
@@ -93,7 +97,6 @@ def run_audit(
     else:
         benchmark = benchmark or BenchmarkConfig()
         data = {"generator": _as_json(asdict(benchmark)), "own": _own_hash(words, subjects)}
-    is_new = overwrite or not (folder / RUN).is_file()
     wanted = {"settings": config.identity(), "data": data}
     record = open_run(
         folder,
@@ -104,7 +107,7 @@ def run_audit(
         seed=config.seed or 0,
         overwrite=overwrite,
     )
-    try:
+    with asking(folder, record, answers=(LOGS, RECORDING, REPLIES)):
         if not (folder / QUESTIONS_FOLDER).is_dir():
             if benchmark is None:
                 _copy(Path(str(dataset)), folder / QUESTIONS_FOLDER)
@@ -114,17 +117,10 @@ def run_audit(
         _check_baseline(config, questions)
         calls = count_calls(folder, config, questions)
         say(str(calls))
-        _check_calls(config, calls.most)
-        start = time.monotonic()
+        require_calls(config.model, calls.most, config.max_calls, fewer="graphs, levels, tasks or name styles")
         answered = ask(folder, config, questions, progress=progress)
-    except BaseException:
-        # A run that was refused leaves nothing that a mended command would have to overwrite.
-        if is_new and not any((folder / name).exists() for name in (LOGS, RECORDING, REPLIES)):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    record["wall_seconds"] = round(record.get("wall_seconds", 0.0) + time.monotonic() - start, 1)
-    files.write_json(folder / RUN, record)
-    return _write(folder, config, answered, record)
+    result = audit_result(answered, model=config.model, criterion=config.criterion, extractor=config.extractor)
+    return AuditRun(folder, result, _write([result], folder, provenance_of(record, without=["data"])))
 
 
 def read_audit(path: str | Path, *, criterion: str | None = None) -> AuditResult:
@@ -175,26 +171,14 @@ def write_audit_report(
     Returns:
         The tables, and the path of the report.
     """
-    from intarsia.audit.causal.page import audit_report
-    from intarsia.experiments.report import write_report
-
     results = [read_audit(path, criterion=criterion) for path in paths]
-    records = [files.read_json(Path(path) / RUN) for path in paths if (Path(path) / RUN).is_file()]
-    provenance = provenance_of(records[0], without=["data"]) if len(records) == 1 == len(paths) else {}
-    tables = [result.to_json() for result in results]
-    files.write_json(Path(folder) / RESULTS, tables[0] if len(tables) == 1 else tables)
-    return results, write_report(audit_report(results, provenance), folder)
+    return results, _write(results, Path(folder), provenance_of_runs(paths, without=["data"]))
 
 
-def _write(folder: Path, config: AuditConfig, answered: Sequence[Answered], record: Mapping[str, Any]) -> AuditRun:
+def _write(results: Sequence[AuditResult], folder: Path, provenance: Mapping[str, Any]) -> Path:
     from intarsia.audit.causal.page import audit_report
-    from intarsia.experiments.report import write_report
 
-    result = audit_result(answered, model=config.model, criterion=config.criterion, extractor=config.extractor)
-    files.write_json(folder / RESULTS, result.to_json())
-    return AuditRun(
-        folder, result, write_report(audit_report([result], provenance_of(record, without=["data"])), folder)
-    )
+    return write_results(folder, results, audit_report(results, provenance))
 
 
 def _question_file(dataset: str | Path) -> Path:
@@ -225,15 +209,6 @@ def _check_baseline(config: AuditConfig, questions: Sequence[Question]) -> None:
         raise InputError(
             f"baseline {name!r} answers {', '.join(BASELINE_TASKS[name])} only, but {', '.join(others)} are asked too",
             fix=f"ask for {' and '.join(BASELINE_TASKS[name])} only",
-        )
-
-
-def _check_calls(config: AuditConfig, most: int) -> None:
-    if config.max_calls is not None and most > config.max_calls:
-        raise InputError(
-            f"the run may make {most:,} calls, but only {config.max_calls:,} are allowed",
-            where=config.model,
-            fix="raise max_calls, or ask fewer questions: fewer graphs, levels, tasks or name styles",
         )
 
 

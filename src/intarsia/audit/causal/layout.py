@@ -24,7 +24,7 @@ INSPECT = "inspect"
 _ENGINES = (INSPECT, "serial", "threads", "local", "ray")
 
 QUESTIONS_FOLDER, LOGS = "questions", "logs"
-RUN, RESULTS, REPLIES, RECORDING = "run.json", "results.json", "replies.jsonl", "recording.jsonl"
+REPLIES, RECORDING = "replies.jsonl", "recording.jsonl"
 
 
 @dataclass(frozen=True)

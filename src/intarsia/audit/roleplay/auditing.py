@@ -1,8 +1,6 @@
 """An audit in a folder from which a stopped run goes on, and its report from what was written."""
 
 import json
-import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,13 +19,19 @@ from intarsia.audit.roleplay.layout import (
     QUERIES_FOLDER,
     RECORDING,
     REPLIES,
-    RESULTS,
-    RUN,
     AuditConfig,
 )
 from intarsia.audit.roleplay.results import RoleplayResult, roleplay_result
 from intarsia.audit.roleplay.roles import Role, built_in_roles, role_to_record
-from intarsia.audit.run_folder import open_run, provenance_of, read_record
+from intarsia.audit.run_folder import (
+    asking,
+    open_run,
+    provenance_of,
+    provenance_of_runs,
+    read_record,
+    require_calls,
+    write_results,
+)
 from intarsia.engine import stable_key
 from intarsia.engine.progress import ProgressBar
 from intarsia.errors import DataError, InputError
@@ -90,12 +94,11 @@ def run_audit(
         raise InputError(
             "a data set is given, and roles or settings to make one too", where=dataset, fix="leave one of the two out"
         )
-    is_new = overwrite or not (folder / RUN).is_file()
     wanted = {"settings": config.identity(), "data": _data_identity(dataset, roles, build)}
     record = open_run(
         folder, "roleplay", wanted, called={"data": "queries"}, command=command, seed=config.seed, overwrite=overwrite
     )
-    try:
+    with asking(folder, record, answers=(RECORDING,)):
         data = _data(folder, config, dataset, roles, build)
         recorded = len(ReplyJournal(folder / RECORDING))
         calls = count_audit_calls(
@@ -109,26 +112,13 @@ def run_audit(
             recorded=recorded,
         )
         say(str(calls))
-        if config.max_calls is not None and calls.most > config.max_calls:
-            raise InputError(
-                f"the run may make {calls.most:,} calls, but only {config.max_calls:,} are allowed",
-                where=config.model,
-                fix="raise max_calls, or ask less: fewer roles, attacks or defences",
-            )
+        require_calls(config.model, calls.most, config.max_calls, fewer="roles, attacks or defences")
         chats = _chats(folder, config, models or {})
         if config.model in config.judges:
             say(f"{config.model} judges itself, which favours it in role fidelity: name another judge")
-        start = time.monotonic()
         replies, controls = _ask(config, data, chats, progress)
-    except BaseException:
-        # A run that was refused leaves nothing that a mended command would have to overwrite.
-        if is_new and not (folder / RECORDING).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
     _write_lines(folder / REPLIES, [each.to_record() for each in replies])
     _write_lines(folder / CONTROLS, [each.to_record() for each in controls])
-    record["wall_seconds"] = round(record.get("wall_seconds", 0.0) + time.monotonic() - start, 1)
-    files.write_json(folder / RUN, record)
     result = _result(folder, record, replies, controls, allow_unscored=config.allow_unscored)
     return AuditRun(folder, result, _write_report([result], folder, provenance_of(record, without=["data"])))
 
@@ -182,9 +172,7 @@ def write_audit_report(
         The tables, and the path of the report.
     """
     results = [read_audit(path, allow_unscored=allow_unscored) for path in paths]
-    only = Path(paths[0]) / RUN if len(paths) == 1 else None
-    provenance = provenance_of(files.read_json(only), without=["data"]) if only is not None and only.is_file() else {}
-    return results, _write_report(results, Path(folder), provenance)
+    return results, _write_report(results, Path(folder), provenance_of_runs(paths, without=["data"]))
 
 
 def _data(
@@ -284,11 +272,8 @@ def _result(
 
 def _write_report(results: Sequence[RoleplayResult], folder: Path, provenance: Mapping[str, Any]) -> Path:
     from intarsia.audit.roleplay.page import audit_report
-    from intarsia.experiments.report import write_report
 
-    tables = [result.to_json() for result in results]
-    files.write_json(folder / RESULTS, tables[0] if len(tables) == 1 else tables)
-    return write_report(audit_report(results, provenance), folder)
+    return write_results(folder, results, audit_report(results, provenance))
 
 
 def _data_identity(dataset: str | Path | None, roles: Sequence[Role] | None, build: BuildConfig | None) -> Any:

@@ -19,8 +19,7 @@ from intarsia.errors import ConfigError
 from intarsia.models.sentence_encoder import DEFAULT_ENCODER
 
 QUERIES_FOLDER = "queries"
-RUN, RESULTS, RECORDING = "run.json", "results.json", "recording.jsonl"
-REPLIES, CONTROLS = "replies.jsonl", "controls.jsonl"
+REPLIES, CONTROLS, RECORDING = "replies.jsonl", "controls.jsonl", "recording.jsonl"
 
 
 @dataclass(frozen=True)
