@@ -1,17 +1,36 @@
 """`intarsia audit`: evaluation suites for chat models."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from intarsia.cli import console
+from intarsia.cli._audits import (
+    AsJson,
+    BaseUrl,
+    Concurrency,
+    MaxCalls,
+    Overwrite,
+    ReportFolder,
+    Timeout,
+    command,
+    complain_unanswered,
+    print_results,
+    report_folder,
+    say,
+    say_where,
+    tell,
+    with_options,
+)
 from intarsia.cli.audit_all import audit_all
 from intarsia.cli.audit_bias import bias
 from intarsia.cli.audit_roleplay import app as roleplay
 
 if TYPE_CHECKING:
+    from intarsia.audit.causal.building import Subject
     from intarsia.audit.causal.config import BenchmarkConfig
+    from intarsia.audit.causal.names import Words
     from intarsia.audit.causal.results import AuditResult
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
@@ -46,9 +65,6 @@ Prompts = Annotated[
 Evidence = Annotated[str, typer.Option(help="full: all roots are observed; partial: some are hidden.", **_GENERATOR)]
 RootStates = Annotated[str, typer.Option(help="true: all roots happen; random: a coin for each.", **_GENERATOR)]
 Distance = Annotated[float, typer.Option(help="Of treatments and outcomes, in (0, 1].", **_GENERATOR)]
-MinimalSets = Annotated[
-    bool, typer.Option("--minimal-sets/--no-minimal-sets", help="List the minimal adjustment sets.", **_GENERATOR)
-]
 ClosedWorldHint = Annotated[
     bool,
     typer.Option(
@@ -60,6 +76,75 @@ Unique = Annotated[bool, typer.Option("--unique", help="No two graphs that diffe
 Clip = Annotated[bool, typer.Option("--clip", help="Fewer what-ifs where a graph has too few events.", **_GENERATOR)]
 WordFile = Annotated[Path | None, typer.Option("--words", help="JSON file of name styles of yours.", **_GENERATOR)]
 GraphFile = Annotated[Path | None, typer.Option("--graph", help="JSON or JSONL file of graphs of yours.", **_GENERATOR)]
+
+
+class Questions(NamedTuple):
+    """Which questions are asked: what the options of `generate` and `run` say.
+
+    Attributes:
+        config: Settings of the generator.
+        words: Name styles of the user's.
+        subjects: Graphs of the user's.
+        is_default: Whether no option was given.
+    """
+
+    config: "BenchmarkConfig"
+    words: "Words | None"
+    subjects: "list[Subject] | None"
+    is_default: bool
+
+
+def _questions(
+    seed: Seed = 0,
+    group: Group = "00",
+    level: Level = None,
+    graphs: Graphs = 50,
+    task: Tasks = None,
+    what_ifs: WhatIfs = None,
+    names: NameStyles = None,
+    prompt: Prompts = None,
+    evidence: Evidence = "full",
+    root_states: RootStates = "true",
+    distance: Distance = 1.0,
+    closed_world_hint: ClosedWorldHint = True,
+    shuffle_sentences: ShuffleSentences = False,
+    unique: Unique = False,
+    clip: Clip = False,
+    words: WordFile = None,
+    graph: GraphFile = None,
+) -> Questions:
+    from intarsia.audit.causal.config import BenchmarkConfig
+    from intarsia.audit.causal.names import read_words
+    from intarsia.audit.causal.user_graphs import read_graphs
+
+    # Lists that were left out keep the generator's defaults.
+    lists = {
+        "levels": level,
+        "tasks": task,
+        "what_ifs": what_ifs,
+        "names": names or (["own"] if graph else None),
+        "prompts": prompt,
+    }
+    config = BenchmarkConfig(
+        seed=seed,
+        group=group,
+        graphs=graphs,
+        evidence=evidence,
+        root_states=root_states,
+        distance=distance,
+        minimal_sets=False,
+        closed_world_hint=closed_world_hint,
+        shuffle_sentences=shuffle_sentences,
+        unique=unique,
+        clip=clip,
+        **{name: tuple(values) for name, values in lists.items() if values is not None},  # type: ignore[arg-type]
+    )
+    return Questions(
+        config,
+        read_words(words) if words else None,
+        read_graphs(graph) if graph else None,
+        config == BenchmarkConfig(minimal_sets=False) and not words and not graph,
+    )
 
 
 @app.callback()
@@ -76,26 +161,13 @@ def causal_options() -> None:
 
 
 @causal.command()
+@with_options(_questions)
 def generate(
+    questions: Questions,
     output: Annotated[Path, typer.Option(help="Folder to write.")],
-    seed: Seed = 0,
-    group: Group = "00",
-    level: Level = None,
-    graphs: Graphs = 50,
-    task: Tasks = None,
-    what_ifs: WhatIfs = None,
-    names: NameStyles = None,
-    prompt: Prompts = None,
-    evidence: Evidence = "full",
-    root_states: RootStates = "true",
-    distance: Distance = 1.0,
-    minimal_sets: MinimalSets = True,
-    closed_world_hint: ClosedWorldHint = True,
-    shuffle_sentences: ShuffleSentences = False,
-    unique: Unique = False,
-    clip: Clip = False,
-    words: WordFile = None,
-    graph: GraphFile = None,
+    minimal_sets: Annotated[
+        bool, typer.Option("--minimal-sets/--no-minimal-sets", help="List the minimal adjustment sets.", **_GENERATOR)
+    ] = True,
     export: Annotated[list[str] | None, typer.Option(help="Also write lm-eval or huggingface. Repeatable.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder at --output.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
@@ -104,33 +176,15 @@ def generate(
 
     Example: intarsia audit causal generate --output questions --seed 7 --names specific --names bio --export lm-eval
     """
-    from intarsia.audit.causal.dataset import write_dataset
-    from intarsia.audit.causal.names import read_words
-    from intarsia.audit.causal.user_graphs import read_graphs
+    from dataclasses import replace
 
-    config = _benchmark(
-        seed=seed,
-        group=group,
-        levels=level,
-        graphs=graphs,
-        tasks=task,
-        what_ifs=what_ifs,
-        names=names or (["own"] if graph else None),
-        prompts=prompt,
-        evidence=evidence,
-        root_states=root_states,
-        distance=distance,
-        minimal_sets=minimal_sets,
-        closed_world_hint=closed_world_hint,
-        shuffle_sentences=shuffle_sentences,
-        unique=unique,
-        clip=clip,
-    )
+    from intarsia.audit.causal.dataset import write_dataset
+
     manifest = write_dataset(
         output,
-        config,
-        words=read_words(words) if words else None,
-        subjects=read_graphs(graph) if graph else None,
+        replace(questions.config, minimal_sets=minimal_sets),
+        words=questions.words,
+        subjects=questions.subjects,
         exports=export or (),
         overwrite=overwrite,
     )
@@ -139,11 +193,13 @@ def generate(
         return
     rows = [{"task": name, "questions": count} for name, count in manifest["questions"].items()]
     console.print_table(rows, {"task": "task", "questions": "questions"})
-    console.say(f"wrote {output}: sha256 {manifest['files']['questions.jsonl']}")
+    say(f"wrote {output}: sha256 {manifest['files']['questions.jsonl']}")
 
 
 @causal.command()
+@with_options(_questions)
 def run(
+    questions: Questions,
     model: Annotated[
         str,
         typer.Option(
@@ -165,38 +221,21 @@ def run(
     extractor_model: Annotated[
         str | None, typer.Option(help="The model that does so.", show_default="the one that is asked")
     ] = None,
-    max_calls: Annotated[int | None, typer.Option(min=0, help="Do not start if more calls may be needed.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 10,
+    max_calls: MaxCalls = None,
+    concurrency: Concurrency = 10,
     engine: Annotated[
         str, typer.Option(help="inspect; or for very many questions serial, threads, local, ray, ray://HOST:PORT.")
     ] = "inspect",
-    base_url: Annotated[str | None, typer.Option(help="Where the model is served.")] = None,
+    base_url: BaseUrl = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
     max_tokens: Annotated[
         int | None,
         typer.Option(min=1, help="Most tokens of a reply.", show_default="1024; 2048 for step by step"),
     ] = None,
     model_seed: Annotated[int | None, typer.Option(help="Seed of sampling.")] = None,
-    timeout: Annotated[int, typer.Option(min=1, help="Seconds until a call counts as failed.")] = 120,
-    seed: Seed = 0,
-    group: Group = "00",
-    level: Level = None,
-    graphs: Graphs = 50,
-    task: Tasks = None,
-    what_ifs: WhatIfs = None,
-    names: NameStyles = None,
-    prompt: Prompts = None,
-    evidence: Evidence = "full",
-    root_states: RootStates = "true",
-    distance: Distance = 1.0,
-    closed_world_hint: ClosedWorldHint = True,
-    shuffle_sentences: ShuffleSentences = False,
-    unique: Unique = False,
-    clip: Clip = False,
-    words: WordFile = None,
-    graph: GraphFile = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what the folder holds.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    timeout: Timeout = 120,
+    overwrite: Overwrite = False,
+    json: AsJson = False,
 ) -> None:
     """Ask a model and report what it can do.
 
@@ -205,13 +244,8 @@ def run(
     Examples: [cyan]intarsia audit causal run --model openai/gpt-4o-mini --graphs 10 --output runs/mini[/cyan],
     [cyan]intarsia audit causal run questions --model asset:smollm2-135m-instruct --output runs/smollm2[/cyan]
     """
-    import shlex
-    import sys
-
     from intarsia.audit.causal.auditing import run_audit
     from intarsia.audit.causal.layout import AuditConfig
-    from intarsia.audit.causal.names import read_words
-    from intarsia.audit.causal.user_graphs import read_graphs
 
     config = AuditConfig(
         model=model,
@@ -227,51 +261,28 @@ def run(
         max_calls=max_calls,
         timeout=timeout,
     )
-    benchmark = _benchmark(
-        seed=seed,
-        group=group,
-        levels=level,
-        graphs=graphs,
-        tasks=task,
-        what_ifs=what_ifs,
-        names=names or (["own"] if graph else None),
-        prompts=prompt,
-        evidence=evidence,
-        root_states=root_states,
-        distance=distance,
-        minimal_sets=False,
-        closed_world_hint=closed_world_hint,
-        shuffle_sentences=shuffle_sentences,
-        unique=unique,
-        clip=clip,
-    )
-    is_default = benchmark == _benchmark(minimal_sets=False)
     done = run_audit(
         output,
         config,
         dataset=dataset,
-        benchmark=None if dataset is not None and is_default else benchmark,
-        words=read_words(words) if words else None,
-        subjects=read_graphs(graph) if graph else None,
-        command=f"intarsia {shlex.join(sys.argv[1:])}",
+        benchmark=None if dataset is not None and questions.is_default else questions.config,
+        words=questions.words,
+        subjects=questions.subjects,
+        command=command(),
         overwrite=overwrite,
         progress=True,
-        say=_say,
+        say=say,
     )
     _show([done.result], json=json)
-    if done.result.unanswered and not json:
-        console.say("run the same command again to ask those without a reply")
-    _say(f"report: {done.report}")
+    say_where(done.report, unanswered=0 if json else done.result.unanswered)
 
 
 @causal.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or logs (.eval) of intarsia/causal.")],
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for report and tables.", show_default="the run's own folder")
-    ] = None,
+    output: ReportFolder = None,
     criterion: Annotated[str | None, typer.Option(help="Rule for BA answers.", show_default="that of each run")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Make tables and report again from what was logged; no model is asked.
 
@@ -280,32 +291,16 @@ def report(
     Example: intarsia audit causal report runs/mini runs/smollm2 --output runs/compared
     """
     from intarsia.audit.causal.auditing import write_audit_report
-    from intarsia.errors import InputError
 
-    if output is None and (len(runs) > 1 or not runs[0].is_dir()):
-        raise InputError("logs and several runs have no folder of their own", fix="say where to write: --output FOLDER")
-    results, page = write_audit_report(runs, output or runs[0], criterion=criterion)
+    results, page = write_audit_report(runs, report_folder(runs, output), criterion=criterion)
     _show(results, json=json)
-    _say(f"report: {page}")
-
-
-def _benchmark(**settings: Any) -> "BenchmarkConfig":
-    """Returns the settings of a data set; an option that was left out keeps its default."""
-    from intarsia.audit.causal.config import BenchmarkConfig
-
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in settings.items()
-        if value is not None
-    }
-    return BenchmarkConfig(**given)
+    say_where(page)
 
 
 def _show(results: "list[AuditResult]", *, json: bool) -> None:
     """Prints one table for all models, and what needs no reasoning below it."""
     if json:
-        tables = [result.to_json() for result in results]
-        console.print_json(tables[0] if len(tables) == 1 else tables)
+        print_results(results)
         return
     rows: list[dict[str, Any]] = []
     for result in results:
@@ -321,28 +316,17 @@ def _show(results: "list[AuditResult]", *, json: bool) -> None:
     for result in results:
         for row in result.names:
             if row["task"] == "all":
-                console.out().print(
+                tell(
                     f"{result.model}: {row['first']} minus {row['second']} names {100 * row['difference']:+.1f} "
-                    f"points, p = {row['p_value']:.3g} ({row['n']} pairs)",
-                    markup=False,
-                    soft_wrap=True,
+                    f"points, p = {row['p_value']:.3g} ({row['n']} pairs)"
                 )
         for row in result.extraction:
-            console.out().print(
+            tell(
                 f"{result.model}, {row['task']}: right {100 * row['rules']['accuracy']:.1f} % as rules read, "
                 f"{100 * row['with_model']['accuracy']:.1f} % with the extracting model; unparsable "
-                f"{100 * row['unparsable_by_rules']:.1f} % and {100 * row['unparsable_with_model']:.1f} %",
-                markup=False,
-                soft_wrap=True,
+                f"{100 * row['unparsable_by_rules']:.1f} % and {100 * row['unparsable_with_model']:.1f} %"
             )
-        if result.unanswered:
-            reasons = "; ".join(f"{reason} ({count}x)" for reason, count in result.errors.items())
-            console.complain(f"{result.unanswered} of {result.questions} questions got no reply: {reasons}")
-
-
-def _say(text: str) -> None:
-    # Names of models and folders may hold brackets, which Rich would take for markup.
-    console.err().print(text, markup=False, soft_wrap=True)
+        complain_unanswered(result, result.questions, "questions")
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:

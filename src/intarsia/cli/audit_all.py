@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from intarsia.cli import console
+from intarsia.cli._audits import BaseUrl, Concurrency, Overwrite, Timeout, command, say
 
 
 def audit_all(
@@ -25,12 +26,12 @@ def audit_all(
     encoder: Annotated[
         str, typer.Option(help="Sentence encoder of role-play, or words, which needs no model.")
     ] = "words",
-    base_url: Annotated[str | None, typer.Option(help="Where the model is served.")] = None,
+    base_url: BaseUrl = None,
     judge_base_url: Annotated[str | None, typer.Option(help="Where the judge is served.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 10,
-    timeout: Annotated[int, typer.Option(min=1, help="Seconds until a call counts as failed.")] = 120,
+    concurrency: Concurrency = 10,
+    timeout: Timeout = 120,
     seed: Annotated[int, typer.Option(help="Seed of questions and sampling.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what the folder holds.")] = False,
+    overwrite: Overwrite = False,
     json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
     """Run the causal, role-play and bias audits within a number of calls, and write one report card.
@@ -40,9 +41,6 @@ def audit_all(
     Example: [cyan]intarsia audit all --model openai/gpt-4o-mini --judge openai/gpt-4o --budget 3000 --output
     runs/mini[/cyan]
     """
-    import shlex
-    import sys
-
     from intarsia.audit.card.running import CardConfig, run_all
 
     config = CardConfig(
@@ -57,8 +55,7 @@ def audit_all(
         timeout=timeout,
         seed=seed,
     )
-    command = f"intarsia {shlex.join(sys.argv[1:])}"
-    done = run_all(output, config, command=command, overwrite=overwrite, progress=True, say=_say)
+    done = run_all(output, config, command=command(), overwrite=overwrite, progress=True, say=say)
     if json:
         console.print_json(done.card.to_json())
     else:
@@ -81,9 +78,4 @@ def audit_all(
         console.print_table(rows, {**headings, "note": "Beside it"})
         for warning in done.card.warnings:
             console.complain(warning)
-    _say(f"report card: {done.report}")
-
-
-def _say(text: str) -> None:
-    # Names of models and folders may hold brackets, which Rich would take for markup.
-    console.err().print(text, markup=False, soft_wrap=True)
+    say(f"report card: {done.report}")

@@ -6,6 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from intarsia.cli import console
+from intarsia.cli._audits import (
+    AsJson,
+    BaseUrl,
+    Concurrency,
+    MaxCalls,
+    Overwrite,
+    ReportFolder,
+    Timeout,
+    command,
+    complain_unanswered,
+    print_results,
+    report_folder,
+    say,
+    say_where,
+)
 
 if TYPE_CHECKING:
     from intarsia.audit.bias.results import BiasResult
@@ -37,6 +52,14 @@ def run(
     test: Annotated[
         list[str] | None, typer.Option(help="A test or category. Repeatable; default: all.", **_STATEMENTS)
     ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            help="completion: two blanks, two group words; open: a sentence about somebody is gone on with (tests of "
+            "gender only).",
+            **_STATEMENTS,
+        ),
+    ] = "completion",
     templates: Annotated[int, typer.Option(help="Wordings of a statement, 2 to 10.", **_STATEMENTS)] = 10,
     draws: Annotated[int, typer.Option(help="Completions of each wording, a multiple of 4.", **_STATEMENTS)] = 20,
     pairs: Annotated[int, typer.Option(help="Attribute pairs of a test.", **_STATEMENTS)] = 5,
@@ -64,12 +87,12 @@ def run(
     ] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Chooses words, attributes and seeds of sampling.")] = 0,
-    max_calls: Annotated[int | None, typer.Option(min=0, help="Do not start if more calls may be needed.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 10,
-    base_url: Annotated[str | None, typer.Option(help="Where the model is served.")] = None,
-    timeout: Annotated[int, typer.Option(min=1, help="Seconds until a call counts as failed.")] = 120,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what the folder holds.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    max_calls: MaxCalls = None,
+    concurrency: Concurrency = 10,
+    base_url: BaseUrl = None,
+    timeout: Timeout = 120,
+    overwrite: Overwrite = False,
+    json: AsJson = False,
 ) -> None:
     """Ask a model both stages and report what it shows and what it avows.
 
@@ -78,15 +101,13 @@ def run(
     Examples: [cyan]intarsia audit bias run --model openai/gpt-4o-mini --test gender --output runs/bias[/cyan],
     [cyan]intarsia audit bias run --model simulated:aligned-surface --templates 4 --output runs/simulated[/cyan]
     """
-    import shlex
-    import sys
-
     from intarsia.audit.bias.auditing import run_bias_audit
     from intarsia.audit.bias.config import RejudgeConfig
     from intarsia.audit.bias.layout import BiasAuditConfig
 
     protocol = RejudgeConfig(
         tests=tuple(test or ()),
+        form=form,
         templates=templates,
         draws=draws,
         pairs=pairs,
@@ -106,24 +127,20 @@ def run(
         stimuli=stimuli,
         completions=completions,
         statements=statements,
-        command=f"intarsia {shlex.join(sys.argv[1:])}",
+        command=command(),
         overwrite=overwrite,
         progress=True,
-        say=_say,
+        say=say,
     )
     _show([done.result], json=json)
-    if done.result.unanswered and not json:
-        console.say("run the same command again to ask those without a reply")
-    _say(f"report: {done.report}")
+    say_where(done.report, unanswered=0 if json else done.result.unanswered)
 
 
 @bias.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or logs (.eval) of intarsia/rejudge.")],
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for report and tables.", show_default="the run's own folder")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    output: ReportFolder = None,
+    json: AsJson = False,
 ) -> None:
     """Make tables and report again from what was logged; no model is asked.
 
@@ -132,13 +149,10 @@ def report(
     Example: intarsia audit bias report runs/mini runs/large --output runs/compared
     """
     from intarsia.audit.bias.auditing import write_bias_report
-    from intarsia.errors import InputError
 
-    if output is None and (len(runs) > 1 or not runs[0].is_dir()):
-        raise InputError("logs and several runs have no folder of their own", fix="say where to write: --output FOLDER")
-    results, page = write_bias_report(runs, output or runs[0])
+    results, page = write_bias_report(runs, report_folder(runs, output))
     _show(results, json=json)
-    _say(f"report: {page}")
+    say_where(page)
 
 
 @bias.command()
@@ -153,10 +167,13 @@ def words(
     """
     from intarsia.audit.bias.association import read_tests, shipped_tests
     from intarsia.audit.bias.list_tables import list_table
-    from intarsia.audit.bias.word_lists import read_list_answers
+    from intarsia.audit.bias.word_lists import read_list_answers, unbalanced
 
     tests = read_tests(stimuli) if stimuli else shipped_tests()
     rows = list_table(read_list_answers(answers, tests), tests)
+    answered = {row["test"] for row in rows}
+    if (warning := unbalanced(test for test in tests if test.test in answered)) is not None:
+        say(f"warning: {warning}")
     if json:
         console.print_json(rows)
         return
@@ -171,8 +188,7 @@ def words(
 def _show(results: "list[BiasResult]", *, json: bool) -> None:
     """Prints one table for all models, and which controls failed below it."""
     if json:
-        tables = [result.to_json() for result in results]
-        console.print_json(tables[0] if len(tables) == 1 else tables)
+        print_results(results)
         return
     rows = [_row(result.model, row) for result in results for row in result.tests]
     several = {
@@ -188,9 +204,7 @@ def _show(results: "list[BiasResult]", *, json: bool) -> None:
                 console.complain(
                     f"{result.model}, {row['context']}, {row['scale']}: {problem}; no verdict on this scale"
                 )
-        if result.unanswered:
-            reasons = "; ".join(f"{reason} ({count}x)" for reason, count in result.errors.items())
-            console.complain(f"{result.unanswered} of {result.items} items got no reply: {reasons}")
+        complain_unanswered(result, result.items, "items")
 
 
 def _row(model: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -210,8 +224,3 @@ def _cell(cell: dict[str, Any] | None) -> str | None:
 
 def _interval(cell: dict[str, Any] | None) -> str | None:
     return None if cell is None else f"{cell['low']:+.3f} to {cell['high']:+.3f}"
-
-
-def _say(text: str) -> None:
-    # Names of models and folders may hold brackets, which Rich would take for markup.
-    console.err().print(text, markup=False, soft_wrap=True)

@@ -1,11 +1,28 @@
 """`intarsia audit roleplay`: attacks on characters, defences, and judges that are judged."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from intarsia.cli import console
+from intarsia.cli._audits import (
+    AsJson,
+    BaseUrl,
+    Concurrency,
+    MaxCalls,
+    Overwrite,
+    ReportFolder,
+    Timeout,
+    command,
+    complain_unanswered,
+    print_results,
+    report_folder,
+    say,
+    say_where,
+    tell,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from intarsia.audit.roleplay.building import BuildConfig
@@ -34,18 +51,23 @@ Encoder = Annotated[str, typer.Option(help="Sentence encoder, or words: no model
 Seed = Annotated[int, typer.Option(help="Seed of codes, choices, options and sampling.")]
 
 
-@app.callback()
-def roleplay() -> None:
-    """Attack characters that a model plays, and measure how they break and what a defence costs."""
+class Queries(NamedTuple):
+    """Which queries are made: what the options of `build` and `run` say.
+
+    Attributes:
+        config: Settings of the builder.
+        roles: The characters.
+        encoder: Finds the nearest roles and queries.
+        is_default: Whether no option was given.
+    """
+
+    config: "BuildConfig"
+    roles: "list[Role]"
+    encoder: str
+    is_default: bool
 
 
-@app.command()
-def build(
-    output: Annotated[Path, typer.Option(help="Folder to write.")],
-    generator: Annotated[
-        str | None, typer.Option(help="Model that writes queries.", show_default="none: built-in questions")
-    ] = None,
-    generator_url: Annotated[str | None, typer.Option(help="Where the generator is served.")] = None,
+def _queries(
     roles: Roles = None,
     role_file: RoleFile = None,
     attack: Attacks = None,
@@ -53,11 +75,39 @@ def build(
     omission: Omission = 5,
     base: Base = 5,
     language: Language = "Chinese",
+    encoder: Encoder = "asset:minilm-l6",
+    seed: Seed = 0,
+) -> Queries:
+    from intarsia.audit.roleplay.building import BuildConfig
+    from intarsia.audit.roleplay.roles import built_in_roles, read_roles
+    from intarsia.errors import InputError
+
+    if roles is not None and role_file is not None:
+        raise InputError("--roles counts built-in roles, but --role-file gives others", fix="leave one of the two out")
+    attacks = tuple(attack or BuildConfig.attacks)
+    config = BuildConfig(attacks, multi_domain, omission, base, language, seed=seed)
+    is_default = config == BuildConfig(seed=seed) and roles is None and role_file is None
+    cards = read_roles(role_file) if role_file is not None else built_in_roles(roles)
+    return Queries(config, cards, encoder, is_default)
+
+
+@app.callback()
+def roleplay() -> None:
+    """Attack characters that a model plays, and measure how they break and what a defence costs."""
+
+
+@app.command()
+@with_options(_queries)
+def build(
+    queries: Queries,
+    output: Annotated[Path, typer.Option(help="Folder to write.")],
+    generator: Annotated[
+        str | None, typer.Option(help="Model that writes queries.", show_default="none: built-in questions")
+    ] = None,
+    generator_url: Annotated[str | None, typer.Option(help="Where the generator is served.")] = None,
     fallback: Annotated[
         bool, typer.Option("--fallback/--no-fallback", help="Templates where there is no wiki text or generator.")
     ] = True,
-    encoder: Encoder = "asset:minilm-l6",
-    seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder at --output.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
@@ -65,29 +115,32 @@ def build(
 
     Example: intarsia audit roleplay build --output queries --roles 12 --attack multi_domain --attack perturbation
     """
+    from dataclasses import replace
+
     from intarsia.audit.roleplay.building import build_queries
     from intarsia.audit.roleplay.dataset import write_queries
     from intarsia.audit.roleplay.embedding import make_encoder
     from intarsia.evals.background import run as wait
     from intarsia.evals.resolving import chat_model
 
-    cards = _cards(roles, role_file)
-    config = _build(attack, multi_domain, omission, base, language, seed, fallback)
+    config = replace(queries.config, fallback=fallback)
     # A stopped run does not pay for what the generator wrote.
     record = output.parent / f"{output.name}.recording.jsonl"
     model = chat_model(generator, base_url=generator_url, record=record) if generator else None
-    data = wait(build_queries(cards, config, encoder=make_encoder(encoder), generator=model))
+    data = wait(build_queries(queries.roles, config, encoder=make_encoder(queries.encoder), generator=model))
     manifest = write_queries(output, data, overwrite=overwrite)
     if json:
         console.print_json(manifest)
         return
     rows = [{"attack": name, "queries": count} for name, count in manifest["queries"].items()]
     console.print_table(rows, {"attack": "attack", "queries": "queries"})
-    _say(f"wrote {output}: sha256 {manifest['files']['queries.jsonl']}")
+    say(f"wrote {output}: sha256 {manifest['files']['queries.jsonl']}")
 
 
 @app.command()
+@with_options(_queries)
 def run(
+    queries: Queries,
     model: Annotated[
         str,
         typer.Option(
@@ -107,9 +160,9 @@ def run(
             "narrator-no-verify. Repeatable; default: plain."
         ),
     ] = None,
-    max_calls: Annotated[int | None, typer.Option(min=0, help="Do not start if more calls may be needed.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 10,
-    base_url: Annotated[str | None, typer.Option(help="Where the model is served.")] = None,
+    max_calls: MaxCalls = None,
+    concurrency: Concurrency = 10,
+    base_url: BaseUrl = None,
     judge_url: Annotated[str | None, typer.Option(help="Where the judges are served.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="Of the model; 0 takes the likeliest token.")] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 768,
@@ -124,18 +177,9 @@ def run(
     allow_unscored: Annotated[
         bool, typer.Option("--allow-unscored", help="Even if over 5 % of the judge's writings give no verdict.")
     ] = False,
-    timeout: Annotated[int, typer.Option(min=1, help="Seconds until a call counts as failed.")] = 120,
-    roles: Roles = None,
-    role_file: RoleFile = None,
-    attack: Attacks = None,
-    multi_domain: MultiDomain = 10,
-    omission: Omission = 5,
-    base: Base = 5,
-    language: Language = "Chinese",
-    encoder: Encoder = "asset:minilm-l6",
-    seed: Seed = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what the folder holds.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    timeout: Timeout = 120,
+    overwrite: Overwrite = False,
+    json: AsJson = False,
 ) -> None:
     """Have a model play characters under attack, and report how they hold.
 
@@ -144,9 +188,6 @@ def run(
     Example: intarsia audit roleplay run --model openai/gpt-4o-mini --judge openai/gpt-4o --defence plain
     --defence narrator --roles 12 --output runs/characters
     """
-    import shlex
-    import sys
-
     from intarsia.audit.roleplay.auditing import run_audit
     from intarsia.audit.roleplay.layout import AuditConfig
 
@@ -158,99 +199,58 @@ def run(
         judge_base_url=judge_url,
         temperature=temperature,
         max_tokens=max_tokens,
-        seed=seed,
+        seed=queries.config.seed,
         max_revisions=max_revisions,
         confidence=confidence,
         swap=swap,
         distractors=distractors,
         history=history,
         controls=controls,
-        encoder=encoder,
+        encoder=queries.encoder,
         allow_unscored=allow_unscored,
         concurrency=concurrency,
         max_calls=max_calls,
         timeout=timeout,
     )
-    own = roles is not None or role_file is not None
-    settings = _build(attack, multi_domain, omission, base, language, seed, fallback=True)
-    is_default = settings == _build(None, 10, 5, 5, "Chinese", seed, fallback=True)
+    is_given = dataset is not None and queries.is_default
     done = run_audit(
         output,
         config,
         dataset=dataset,
-        roles=_cards(roles, role_file) if own or dataset is None else None,
-        build=None if dataset is not None and is_default else settings,
-        command=f"intarsia {shlex.join(sys.argv[1:])}",
+        roles=None if is_given else queries.roles,
+        build=None if is_given else queries.config,
+        command=command(),
         overwrite=overwrite,
         progress=True,
-        say=_say,
+        say=say,
     )
     _show([done.result], json=json)
-    if done.result.unanswered and not json:
-        console.say("run the same command again to ask those without a reply")
-    _say(f"report: {done.report}")
+    say_where(done.report, unanswered=0 if json else done.result.unanswered)
 
 
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or logs (.eval) of intarsia/rolebreak.")],
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for report and tables.", show_default="the run's own folder")
-    ] = None,
+    output: ReportFolder = None,
     allow_unscored: Annotated[
         bool, typer.Option("--allow-unscored", help="Even if over 5 % of the judge's writings give no verdict.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Make tables and report again from what was logged; no model is asked.
 
     Example: intarsia audit roleplay report runs/characters runs/others --output runs/compared
     """
     from intarsia.audit.roleplay.auditing import write_audit_report
-    from intarsia.errors import InputError
 
-    if output is None and (len(runs) > 1 or not runs[0].is_dir()):
-        raise InputError("logs and several runs have no folder of their own", fix="say where to write: --output FOLDER")
-    results, page = write_audit_report(runs, output or runs[0], allow_unscored=allow_unscored)
+    results, page = write_audit_report(runs, report_folder(runs, output), allow_unscored=allow_unscored)
     _show(results, json=json)
-    _say(f"report: {page}")
-
-
-def _cards(count: int | None, file: Path | None) -> "list[Role]":
-    from intarsia.audit.roleplay.roles import built_in_roles, read_roles
-    from intarsia.errors import InputError
-
-    if count is not None and file is not None:
-        raise InputError("--roles counts built-in roles, but --role-file gives others", fix="leave one of the two out")
-    return read_roles(file) if file is not None else built_in_roles(count)
-
-
-def _build(
-    attack: list[str] | None,
-    multi_domain: int,
-    omission: int,
-    base: int,
-    language: str,
-    seed: int,
-    fallback: bool,
-) -> "BuildConfig":
-    from intarsia.audit.roleplay.building import BuildConfig
-
-    return BuildConfig(
-        attacks=tuple(attack or BuildConfig.attacks),
-        multi_domain=multi_domain,
-        omission=omission,
-        base=base,
-        language=language,
-        fallback=fallback,
-        seed=seed,
-    )
+    say_where(page)
 
 
 def _show(results: "list[RoleplayResult]", *, json: bool) -> None:
     if json:
-        tables = [result.to_json() for result in results]
-        console.print_json(tables[0] if len(tables) == 1 else tables)
+        print_results(results)
         return
     rows = [{"model": result.model, **_shown(row)} for result in results for row in result.table]
     columns = {"model": "Model"} if len(results) > 1 else {}
@@ -263,18 +263,16 @@ def _show(results: "list[RoleplayResult]", *, json: bool) -> None:
                 for metric, name, scale in (("hr", "hallucination", 100), ("qf", "query", 100), ("sc", "coherence", 1))
                 if row[metric]
             ]
-            _out(f"{row['first']} minus {row['second']}: {', '.join(parts)}")
+            tell(f"{row['first']} minus {row['second']}: {', '.join(parts)}")
         for row in result.judging:
             if row["sensitivity"] is not None:
-                _out(
+                tell(
                     f"{row['judge']} finds {100 * row['sensitivity']:.0f} % of planted hallucinations and spares "
                     f"{100 * row['specificity']:.0f} % of good replies; {100 * (row['unread'] or 0):.1f} % unread"
                 )
         for judge in result.same_model:
             console.complain(f"{judge} judges itself, which favours it in role fidelity")
-        if result.unanswered:
-            reasons = "; ".join(f"{reason} ({count}x)" for reason, count in result.errors.items())
-            console.complain(f"{result.unanswered} of {result.queries} queries got no reply: {reasons}")
+        complain_unanswered(result, result.queries, "queries")
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -288,12 +286,3 @@ def _value(value: dict[str, float] | None, scale: float, *, signed: bool = False
     places, sign = (2 if scale == 1 else 1), "+" if signed else ""
     low, high = scale * value["low"], scale * value["high"]
     return f"{scale * value['value']:{sign}.{places}f} [{low:.{places}f}, {high:.{places}f}]"
-
-
-def _out(text: str) -> None:
-    console.out().print(text, markup=False, soft_wrap=True)
-
-
-def _say(text: str) -> None:
-    # Names of models and folders may hold brackets, which Rich would take for markup.
-    console.err().print(text, markup=False, soft_wrap=True)
