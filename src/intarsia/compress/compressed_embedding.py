@@ -60,7 +60,7 @@ class CompressedEmbedding(nn.Module, ABC):
             InputError: If an id is out of range.
         """
         distinct, place = torch.unique(ids, return_inverse=True)
-        if distinct.numel() and not (0 <= int(distinct[0]) and int(distinct[-1]) < self.num_embeddings):
+        if distinct.numel() and not (int(distinct[0]) >= 0 and int(distinct[-1]) < self.num_embeddings):
             wrong = int(distinct[0] if int(distinct[0]) < 0 else distinct[-1])
             raise InputError(
                 f"token id {wrong} is out of range",

@@ -3,13 +3,25 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from intarsia.errors import InputError
+
+
+class PackedTerms(NamedTuple):
+    """A term table as the layer reads it.
+
+    Attributes:
+        index: Row of the trained table that stands in each slot of each term.
+        active: How many terms a token has: the first so many.
+    """
+
+    index: Int[Tensor, "vocab order terms"]
+    active: Int[Tensor, "vocab"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +84,12 @@ class TermTable:
         """Row of the trained table that stands in each slot: the unit's first row plus the copy."""
         first = self.copies_of_unit.cumsum(0) - self.copies_of_unit
         return (first[self.units.long()] + self.copies).int()
+
+    def packed(self) -> PackedTerms:
+        """Returns the rows slot by slot, with the terms that a token has in front of those it has not."""
+        order = torch.argsort(~self.mask, dim=1, stable=True)
+        rows = self.rows.gather(1, order[..., None].expand_as(self.rows))
+        return PackedTerms(rows.transpose(1, 2).contiguous(), self.mask.sum(1).int())
 
     def take(self, ids: Int[Tensor, "tokens"]) -> Self:
         """Returns the table of some tokens only, renumbered in the order given; units and copies stay as they are."""
