@@ -167,7 +167,13 @@ def run(
     temperature: Annotated[float, typer.Option(min=0.0, help="Of the model; 0 takes the likeliest token.")] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 768,
     max_revisions: Annotated[int, typer.Option(min=0, help="Of Narrator Mode: how often a reply is mended.")] = 2,
-    confidence: Annotated[float, typer.Option(help="Of RoleFact: least confidence of a fact, 0 to 100.")] = 70.0,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Of RoleFact: least confidence of a fact, 0 to 100.",
+            show_default="calibrated on 8 development characters",
+        ),
+    ] = None,
     swap: Annotated[bool, typer.Option("--swap", help="Put options to the judge twice, rotated.")] = False,
     distractors: Annotated[str, typer.Option(help="Of query fidelity: near or random.")] = "near",
     history: Annotated[str, typer.Option(help="single, or running: one conversation for each role.")] = "single",

@@ -12,13 +12,21 @@ from intarsia.audit.roleplay import (
     Role,
     RoleQueries,
     Turn,
+    WordEncoder,
     ask_and_judge,
     count_calls,
 )
-from intarsia.audit.roleplay.defences import calibrate_confidence, read_facts, read_support
+from intarsia.audit.roleplay.defences import DefenceConfig
 from intarsia.audit.roleplay.narration import Draft, NarratorConfig, Scene, read_draft, read_verdict
 from intarsia.audit.roleplay.prompts import Card, role_prompt
-from intarsia.errors import DataError, InputError, UnknownNameError
+from intarsia.audit.roleplay.rolefact import (
+    calibrate_confidence,
+    development_characters,
+    nearest_sentences,
+    read_facts,
+    read_support,
+)
+from intarsia.errors import ConfigError, DataError, InputError, UnknownNameError
 from intarsia.evals import ScriptedChat, run, system, user
 from intarsia.evals.call import Call
 from intarsia.serving.narrator import NarratorMiddleware
@@ -43,8 +51,13 @@ def narrated(verdict: str) -> Any:
 
 
 def test_narrator_with_all_parts_off_asks_what_plain_asks() -> None:
-    scene = Scene(CARD, NarratorConfig(outline=False, plot=False, verify=False))
+    off = NarratorConfig(outline=False, plot=False, verify=False)
+    scene = Scene(CARD, off)
     assert scene.messages([user("Who are you?")]) == [system(role_prompt(CARD)), user("Who are you?")]
+    narrated_off, plain = ScriptedChat(narrated("pass")), ScriptedChat(narrated("pass"))
+    run(NarratorChat(narrated_off, Role("b", CARD.name, CARD.description), off).chat([user("Who are you?")]))
+    run(Defender(plain, "plain").answer(Turn(CARD, "Who are you?", "k")))
+    assert [call.messages for call in narrated_off.calls] == [call.messages for call in plain.calls]
 
 
 @pytest.mark.parametrize("defence", sorted(DEFENCES))
@@ -88,7 +101,51 @@ def test_rolefact_keeps_supported_facts_only() -> None:
     assert read_facts("- One.\n2) Two.\nnone") == ["One.", "Two."]
     assert read_facts("- none") == []
     assert read_support("1: supported\n2: 40\n9: 80", 3) == [100, 40, 0]
+    sentences = "He bakes. Rome is far. He counts in sixties."
+    assert nearest_sentences("Who counts in twelves?", sentences, WordEncoder(), 1) == ["He counts in sixties."]
+
+
+def test_confidence_is_the_threshold_that_tells_true_facts_from_false_ones() -> None:
     assert calibrate_confidence([90, 80, 30, 20], [True, True, False, False]) == 80
+    # Where confidence tells nothing, only supported facts stand.
+    assert calibrate_confidence([50, 50, 50, 50], [True, True, False, False]) == 100
+    with pytest.raises(ConfigError, match="true and false ones"):
+        calibrate_confidence([50], [True])
+    with pytest.raises(ConfigError, match="confidence is 120"):
+        DefenceConfig(confidence=120)
+
+
+def test_rolefact_asks_once_how_sure_its_model_must_be() -> None:
+    claims = {claim: truth for each in development_characters() for claim, truth in each.claims.items()}
+    assert len(development_characters()) == 8
+    assert sum(claims.values()) == len(claims) / 2 == 32
+    assert len({tuple(each.claims.values()) for each in development_characters()}) > 4, "the order says nothing"
+
+    def sure(call: Call) -> str:
+        if "Split the text" in call.prompt:
+            return "- Bread rises.\n- Bread flies."
+        if str(call.key).startswith("development/"):
+            listed = [line.partition(". ")[2] for line in call.prompt.splitlines() if line[:1].isdigit()]
+            return "\n".join(f"{n}: {64 if claims[claim] else 55}" for n, claim in enumerate(listed, start=1))
+        if "Claims" in call.prompt:
+            return "1: 64\n2: 63"
+        return "Bread."
+
+    model = ScriptedChat(sure)
+    defender = Defender(model, "rolefact")
+
+    async def both() -> list[Any]:
+        return await asyncio.gather(*(defender.answer(Turn(CARD, f"Bread {i}?", str(i))) for i in range(2)))
+
+    for answer in run(both()):
+        assert answer.steps["confidence"] == 64
+        assert answer.steps["kept"] == ["Bread rises."]
+    assert sum(str(call.key).startswith("development/") for call in model.calls) == 8
+    assert len(model.calls) == count_calls("rolefact", 1, 2).most == 16
+    fixed = ScriptedChat(sure)
+    answer = run(Defender(fixed, "rolefact", DefenceConfig(confidence=10)).answer(Turn(CARD, "Bread?", "k")))
+    assert answer.steps["kept"] == ["Bread rises.", "Bread flies."]
+    assert len(fixed.calls) == count_calls("rolefact", 1, 1, calibrates=False).most == 4
 
 
 def test_narrator_chat_answers_streams_and_keeps_its_outline() -> None:

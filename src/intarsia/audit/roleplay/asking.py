@@ -9,9 +9,10 @@ from intarsia.audit.roleplay.dataset import Query, RoleQueries
 from intarsia.audit.roleplay.defences import Answer, CallRange, DefenceConfig, Defender, Turn, count_calls
 from intarsia.audit.roleplay.judged import CaseMaker, JudgedReply, judge_reply, unanswered
 from intarsia.audit.roleplay.judging import RULE_JUDGE, Judge, judge_calls
+from intarsia.audit.roleplay.prompts import Card
 from intarsia.errors import ConfigError, InputError
 from intarsia.evals.asking import ask_all
-from intarsia.evals.protocol import ChatModel, assistant, user
+from intarsia.evals.protocol import ChatModel, Message, assistant, user
 from intarsia.models.sentence_encoder import TextEncoder
 
 HISTORIES = ("single", "running")
@@ -73,13 +74,14 @@ def count_audit_calls(
     max_revisions: int = 2,
     swap: bool = False,
     controls: bool = True,
+    calibrates: bool = True,
     recorded: int = 0,
 ) -> Calls:
     """Counts the calls of an audit before it starts."""
     roles = len({query.role_id for query in queries})
     target = CallRange(0, 0)
     for defence in defences:
-        target += count_calls(defence, roles, len(queries), max_revisions)
+        target += count_calls(defence, roles, len(queries), max_revisions, calibrates=calibrates)
     planted = len(planted_controls()) if controls else 0
     items = len(queries) * len(defences)
     by_judge = {judge: 0 if judge == RULE_JUDGE else judge_calls(items, planted, swap=swap) for judge in judges}
@@ -127,28 +129,22 @@ async def ask_and_judge(
         ConfigError: If `history` or `distractors` is unknown.
         UnknownNameError: If a defence is unknown.
     """
-    if history not in HISTORIES:
-        raise ConfigError("history", history, " or ".join(HISTORIES))
     queries = list(data.queries if queries is None else queries)
     if not queries:
         raise InputError("there are no queries to ask")
+    held = conversations(queries, history)
     maker = CaseMaker(data, queries, distractors=distractors, seed=seed)
     defenders = {name: Defender(model, name, config, encoder=evidence_encoder) for name in defences}
-    units = [unit for name in defences for unit in _units(name, queries, history)]
+    units = [_Unit(name, each) for name in defences for each in held]
     done = 0
 
     async def converse(unit: _Unit) -> list[JudgedReply]:
         nonlocal done
-        found: list[JudgedReply] = []
-        turns: list[tuple[Query, Answer]] = []
-        for query in unit.queries:
-            history_so_far = tuple(
-                message for asked, said in turns for message in (user(asked.query), assistant(said.reply))
-            )
-            turn = Turn(maker.facts(query).card, query.query, f"{query.id}/{unit.defence}", history_so_far)
-            answer = await defenders[unit.defence].answer(turn)
-            turns.append((query, answer))
-            found.append(await judge_reply(maker, query, unit.defence, answer, judges, encoder))
+        answers = await hold_conversation(defenders[unit.defence], maker.facts(unit.queries[0]).card, unit.queries)
+        found = [
+            await judge_reply(maker, query, unit.defence, answer, judges, encoder)
+            for query, answer in zip(unit.queries, answers, strict=True)
+        ]
         done += len(found)
         on_result(done)
         return found
@@ -165,10 +161,32 @@ async def ask_and_judge(
     return Judged(replies, [outcome.value for outcome in judged if outcome.value is not None])
 
 
-def _units(defence: str, queries: Sequence[Query], history: str) -> list[_Unit]:
+async def hold_conversation(defender: Defender, card: Card, queries: Sequence[Query]) -> list[Answer]:
+    """Puts queries to a character one after the other, in one conversation.
+
+    Raises:
+        ModelCallError: If the model gives no answer.
+    """
+    answers: list[Answer] = []
+    history: list[Message] = []
+    for query in queries:
+        turn = Turn(card, query.query, f"{query.id}/{defender.defence}", tuple(history))
+        answers.append(await defender.answer(turn))
+        history += [user(query.query), assistant(answers[-1].reply)]
+    return answers
+
+
+def conversations(queries: Sequence[Query], history: str) -> list[tuple[Query, ...]]:
+    """Returns which queries one conversation holds: one, or with a running history all of a role.
+
+    Raises:
+        ConfigError: If there is no such history.
+    """
+    if history not in HISTORIES:
+        raise ConfigError("history", history, " or ".join(HISTORIES))
     if history == "single":
-        return [_Unit(defence, (query,)) for query in queries]
+        return [(query,) for query in queries]
     by_role: dict[str, list[Query]] = {}
     for query in queries:
         by_role.setdefault(query.role_id, []).append(query)
-    return [_Unit(defence, tuple(of_role)) for of_role in by_role.values()]
+    return [tuple(of_role) for of_role in by_role.values()]

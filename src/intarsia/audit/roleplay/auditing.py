@@ -109,6 +109,7 @@ def run_audit(
             max_revisions=config.max_revisions,
             swap=config.swap,
             controls=config.controls,
+            calibrates=config.confidence is None,
             recorded=recorded,
         )
         say(str(calls))

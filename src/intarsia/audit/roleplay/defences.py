@@ -1,6 +1,5 @@
 """Ways to answer in a role: plainly, refusing, reflecting, checking facts, or narrating (Sections 4.3 and 5)."""
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,6 +9,13 @@ from intarsia.audit.roleplay.embedding import WordEncoder
 from intarsia.audit.roleplay.narration import NarratorConfig, Scene
 from intarsia.audit.roleplay.outlines import Outlines
 from intarsia.audit.roleplay.prompts import Card
+from intarsia.audit.roleplay.rolefact import (
+    Calibration,
+    development_characters,
+    nearest_sentences,
+    read_facts,
+    read_support,
+)
 from intarsia.errors import ConfigError, UnknownNameError
 from intarsia.evals.protocol import ChatModel, Message, system, user
 from intarsia.models.sentence_encoder import TextEncoder
@@ -70,7 +76,8 @@ class DefenceConfig:
         seed: Of sampling.
         max_revisions: Of Narrator Mode: how often a reply is mended at most.
         evidence: Of RoleFact: sentences looked up for each question.
-        confidence: Of RoleFact: facts without support stand if the model is at least so sure of them, 0 to 100.
+        confidence: Of RoleFact: facts without support stand if the model is at least so sure of them, 0 to 100; None
+            has it calibrated on development characters.
     """
 
     temperature: float = 0.0
@@ -78,11 +85,11 @@ class DefenceConfig:
     seed: int | None = None
     max_revisions: int = 2
     evidence: int = 3
-    confidence: float = 70.0
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.confidence <= 100:
-            raise ConfigError("confidence", self.confidence, "between 0 and 100")
+        if self.confidence is not None and not 0 <= self.confidence <= 100:
+            raise ConfigError("confidence", self.confidence, "between 0 and 100, or left out")
         for name in ("max_tokens", "evidence"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), "at least 1")
@@ -126,7 +133,7 @@ def narrator_config(name: str, max_revisions: int = 2) -> NarratorConfig:
     return NarratorConfig(**{part: part != off for part in ("outline", "plot", "verify")}, max_revisions=max_revisions)
 
 
-def count_calls(name: str, roles: int, queries: int, max_revisions: int = 2) -> CallRange:
+def count_calls(name: str, roles: int, queries: int, max_revisions: int = 2, *, calibrates: bool = True) -> CallRange:
     """Returns how many calls of the model a defence makes (the cost formulas of Section 5).
 
     Args:
@@ -134,6 +141,7 @@ def count_calls(name: str, roles: int, queries: int, max_revisions: int = 2) -> 
         roles: Roles that are asked anything.
         queries: Queries in all.
         max_revisions: Of Narrator Mode.
+        calibrates: Of RoleFact: whether it asks how sure of a fact the model must be.
     """
     require_defence(name)
     if name in ("plain", "refusal"):
@@ -141,7 +149,8 @@ def count_calls(name: str, roles: int, queries: int, max_revisions: int = 2) -> 
     if name == "self_reflection":
         return CallRange(3 * queries, 3 * queries)
     if name == "rolefact":
-        return CallRange(2 * queries, 4 * queries)
+        # Only facts need a threshold, so a model that states none is not asked for it.
+        return CallRange(2 * queries, 4 * queries + (len(development_characters()) if calibrates else 0))
     config = narrator_config(name, max_revisions)
     outlines = roles if config.outline else 0
     checks = CallRange(1, 1 + max_revisions) if config.verify else CallRange(0, 0)
@@ -174,6 +183,7 @@ class Defender:
         self._config = config or DefenceConfig()
         self._encoder = encoder or WordEncoder()
         self._outlines = Outlines()
+        self._calibration = Calibration()
 
     async def answer(self, turn: Turn) -> Answer:
         """Answers a turn.
@@ -212,11 +222,14 @@ class Defender:
             return Answer(draft, 2, steps={"draft": draft, "evidence": evidence})
         judged = await self._ask([user(prompts.support_prompt(card, facts, evidence))], turn, "support")
         support = read_support(judged, len(facts))
-        kept = [fact for fact, sure in zip(facts, support, strict=True) if sure >= self._config.confidence]
+        least = self._config.confidence
+        if least is None:
+            least = await self._calibration.get(self._ask_alone)
+        kept = [fact for fact, sure in zip(facts, support, strict=True) if sure >= least]
         rewrite = user(prompts.rewrite_prompt(card, turn.query, draft, kept))
         reply = await self._ask([system(role), rewrite], turn, "rewrite")
         steps = {"draft": draft, "evidence": evidence, "facts": facts, "support": support, "kept": kept}
-        return Answer(reply, 4, steps=steps)
+        return Answer(reply, 4, steps={**steps, "confidence": least})
 
     async def _narrator(self, turn: Turn) -> Answer:
         config = narrator_config(self.defence, self._config.max_revisions)
@@ -245,59 +258,14 @@ class Defender:
         return (await self._ask([system(role), *turn.history, user(turn.query)], turn, "reply")).strip()
 
     async def _ask(self, messages: Sequence[Message], turn: Turn, step: str) -> str:
+        return await self._call(messages, f"{turn.key}/{step}")
+
+    async def _ask_alone(self, prompt: str, key: str) -> str:
+        return await self._call([user(prompt)], key)
+
+    async def _call(self, messages: Sequence[Message], key: str) -> str:
+        config = self._config
         reply = await self._model.chat(
-            messages,
-            temperature=self._config.temperature,
-            max_tokens=self._config.max_tokens,
-            seed=self._config.seed,
-            key=f"{turn.key}/{step}",
+            messages, temperature=config.temperature, max_tokens=config.max_tokens, seed=config.seed, key=key
         )
         return reply.text
-
-
-def nearest_sentences(query: str, text: str, encoder: TextEncoder, count: int) -> list[str]:
-    """Returns the sentences of a text that are nearest to a query, in the text's order."""
-    sentences = [part.strip() for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part.strip()]
-    if len(sentences) <= count:
-        return sentences
-    vectors = encoder.embed([query, *sentences])
-    order = sorted(range(len(sentences)), key=lambda place: (-float(vectors[0] @ vectors[place + 1]), place))
-    return [sentences[place] for place in sorted(order[:count])]
-
-
-def read_facts(text: str) -> list[str]:
-    """Returns the facts that a model listed, one a line after a dash or number."""
-    found = re.findall(r"^\s*(?:[-*•]|\d+[.)])\s+(.+?)\s*$", text, re.MULTILINE)
-    return [fact for fact in found if fact.casefold().strip(".") != "none"]
-
-
-def read_support(text: str, count: int) -> list[float]:
-    """Returns how sure each of so many facts is, 0 to 100; a supported one is sure, one not named is not."""
-    sure = [0.0] * count
-    for number, word in re.findall(r"^\s*(\d+)\s*[:.)]\s*(supported|\d{1,3}(?:\.\d+)?)\b", text, re.MULTILINE | re.I):
-        if 1 <= int(number) <= count:
-            sure[int(number) - 1] = 100.0 if word.lower() == "supported" else min(100.0, float(word))
-    return sure
-
-
-def calibrate_confidence(confidences: Sequence[float], is_true: Sequence[bool]) -> float:
-    """Returns the threshold that best tells true facts of development roles from false ones (balanced accuracy).
-
-    Args:
-        confidences: What the model said, 0 to 100.
-        is_true: Whether the fact was true.
-
-    Raises:
-        ConfigError: If there are no true facts or no false ones, or not one confidence a fact.
-    """
-    if len(confidences) != len(is_true) or len(set(is_true)) < 2:
-        raise ConfigError("facts", len(is_true), "true and false ones, with one confidence each")
-
-    def balanced(threshold: float) -> float:
-        kinds = [
-            [c >= threshold for c, true in zip(confidences, is_true, strict=True) if true is kind]
-            for kind in (True, False)
-        ]
-        return sum(kinds[0]) / len(kinds[0]) - sum(kinds[1]) / len(kinds[1])
-
-    return max(sorted(set(confidences)), key=balanced)

@@ -38,7 +38,7 @@ class AuditConfig:
         max_tokens: Most tokens of its answers.
         seed: Of sampling, of the order of options and of the bootstrap.
         max_revisions: Of Narrator Mode.
-        confidence: Of RoleFact: how sure of a fact the model must be, 0 to 100.
+        confidence: Of RoleFact: how sure of a fact the model must be, 0 to 100; None has it calibrated.
         swap: Whether questions with options are put to judges twice, with the options rotated.
         distractors: Of query fidelity: near or random.
         history: single, or running: one conversation for each role.
@@ -63,7 +63,7 @@ class AuditConfig:
     max_tokens: int = 768
     seed: int = 0
     max_revisions: int = 2
-    confidence: float = 70.0
+    confidence: float | None = None
     swap: bool = False
     distractors: str = "near"
     history: str = "single"

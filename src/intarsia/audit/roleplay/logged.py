@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from intarsia.audit.roleplay.controls import JudgedControl
-from intarsia.audit.roleplay.judged import JudgedReply, judged_from_record
+from intarsia.audit.roleplay.dataset import query_from_record
+from intarsia.audit.roleplay.judged import JudgedReply, judged_from_record, unanswered
 from intarsia.errors import DataError, MissingExtraError
 
 TASK = "intarsia/rolebreak"
-JUDGED, CONTROL, QUERY, COSINE = "judged", "control", "query", "mean_neighbour_cosine"
-"""Where a sample's metadata hold what was judged, the planted reply, the query, and how near roles are."""
+JUDGED, CONTROL, QUERIES, COSINE = "judged", "control", "queries", "mean_neighbour_cosine"
+"""Where a sample's metadata hold what was judged, the planted reply, the queries, and how near roles are."""
 
 
 class LoggedAudit(NamedTuple):
@@ -53,18 +54,15 @@ def read_log(path: Path) -> LoggedAudit:
     for sample in run.samples:
         judged = sample.metadata.get(JUDGED)
         if CONTROL in sample.metadata:
-            if judged is not None:
-                controls.append(JudgedControl(**judged))
+            controls += [JudgedControl(**record) for record in judged or ()]
             continue
         cosine = sample.metadata.get(COSINE, cosine)
         if judged is not None and sample.error is None:
-            reply = judged_from_record(judged)
+            replies += [judged_from_record(record) for record in judged]
         else:
-            query = sample.metadata[QUERY]
-            about = {name: query[name] for name in ("id", "role_id", "attack", "language", "query")}
             defence = str(run.arguments.get("defence", "plain"))
-            reply = JudgedReply(**about, defence=defence, reply=None, error=sample.error)
-        replies.append(reply)
+            queries = [query_from_record(record) for record in sample.metadata[QUERIES]]
+            replies += [unanswered(query, defence, sample.error or "there is no reply") for query in queries]
     verdicts = [*(each.verdicts for each in replies), *(each.verdicts for each in controls)]
     judges = list(dict.fromkeys(name for each in verdicts for name in each))
     model = run.model.removeprefix("intarsia/")

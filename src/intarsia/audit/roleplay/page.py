@@ -286,7 +286,11 @@ def _cost(result: RoleplayResult) -> Table:
     ]
     columns = ["Defence", "Replies", "Calls", "Calls a reply", "Revised", "Not in the asked form"]
     caption = "; ".join(f"{name}: {DEFENCES[name]}" for name in (row["defence"] for row in result.calls))
-    return Table(columns, rows, "Calls of the model", f"Outlines, one a role, are not counted. {caption}.")
+    note = f"Outlines, one a role, are not counted. {caption}."
+    sure = next((row["confidence"] for row in result.calls if row["confidence"] is not None), None)
+    if sure is not None:
+        note += f" RoleFact kept facts without support of which the model was at least {sure:g} of 100 sure."
+    return Table(columns, rows, "Calls of the model", note)
 
 
 def _cells(row: Row) -> list[Cell]:

@@ -47,7 +47,8 @@ class RoleplayResult:
         table: The scores by defence and attack, and over all attacks.
         differences: Of every two defences on the same queries.
         rules: How often each rule is met, by defence.
-        calls: Calls of the model by defence, outlines not counted, and answers not marked as asked.
+        calls: Calls of the model by defence, outlines and calibration not counted; answers not marked as asked; and how
+            sure of a fact RoleFact had the model be.
         judging: Of each judge: planted controls, agreement with the rules, positions, length, unread verdicts.
         alpha: Agreement of the judges on hallucination (Krippendorff); None with one judge.
         mean_neighbour_cosine: How near the nearest other role is on average.
@@ -200,6 +201,7 @@ def _calls(replies: Sequence[JudgedReply], defence: str) -> Row:
         "calls": sum(each.calls for each in chosen),
         "format_failures": sum(each.format_failures for each in chosen),
         "revised": sum(bool(each.steps.get("revisions")) for each in chosen),
+        "confidence": next((each.steps["confidence"] for each in chosen if "confidence" in each.steps), None),
     }
 
 

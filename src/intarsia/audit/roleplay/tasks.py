@@ -1,7 +1,7 @@
 """The task `intarsia/rolebreak` for `inspect eval`: its samples, solvers and scorers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any, cast
@@ -9,17 +9,18 @@ from typing import Any, cast
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import GenerateConfig, ModelOutput, get_model
-from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, mean, metric, scorer, stderr
+from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
+from intarsia.audit.roleplay.asking import conversations, hold_conversation
 from intarsia.audit.roleplay.building import BuildConfig, build_queries
 from intarsia.audit.roleplay.controls import Control, judge_control, planted_controls
 from intarsia.audit.roleplay.dataset import Query, RoleQueries, query_from_record, read_queries
-from intarsia.audit.roleplay.defences import Answer, DefenceConfig, Defender, Turn, require_defence
+from intarsia.audit.roleplay.defences import Answer, DefenceConfig, Defender, require_defence
 from intarsia.audit.roleplay.embedding import make_encoder
-from intarsia.audit.roleplay.judged import CaseMaker, judge_reply, judged_from_record
+from intarsia.audit.roleplay.judged import CaseMaker, JudgedReply, judge_reply, judged_from_record
 from intarsia.audit.roleplay.judging import METRICS, RULE_JUDGE, Judge, ModelJudge, RuleJudge
-from intarsia.audit.roleplay.logged import CONTROL, COSINE, JUDGED, QUERY
+from intarsia.audit.roleplay.logged import CONTROL, COSINE, JUDGED, QUERIES
 from intarsia.audit.roleplay.roles import built_in_roles, read_roles
 from intarsia.audit.roleplay.rules import RULES
 from intarsia.errors import InputError
@@ -28,7 +29,7 @@ from intarsia.evals.inspect.progress import report_sample
 from intarsia.evals.inspect_model import InspectChat
 from intarsia.models.sentence_encoder import DEFAULT_ENCODER, TextEncoder
 
-VERSION = 1
+VERSION = 2
 
 
 @task
@@ -38,6 +39,8 @@ def rolebreak(
     attacks: str | list[str] = "multi_domain,multilingual,omission,perturbation",
     defence: str = "plain",
     max_revisions: int = 2,
+    confidence: float | None = None,
+    history: str = "single",
     judge: str = "model",
     swap: bool = False,
     distractors: str = "near",
@@ -57,6 +60,8 @@ def rolebreak(
         defence: plain, refusal, self_reflection, rolefact, narrator, narrator-no-outline, narrator-no-plot or
             narrator-no-verify.
         max_revisions: Of Narrator Mode: how often a reply is mended at most.
+        confidence: Of RoleFact: how sure of a fact the model must be, 0 to 100; left out, it is calibrated.
+        history: single: a conversation and a sample for each query; running: for each role.
         judge: model, or rules: rules and embeddings in place of a judge.
         swap: Whether the judge is asked twice where there are options, the second time rotated.
         distractors: Of query fidelity: near or random.
@@ -73,14 +78,14 @@ def rolebreak(
     data = read_queries(dataset) if dataset else _built(roles, attacks, encoder, seed)
     asked = sorted({query.role_id for query in data.queries})[: limit_roles or None]
     queries = [query for query in data.queries if query.role_id in asked]
-    samples = [_sample(query, data) for query in queries]
+    samples = [_sample(held, data) for held in conversations(queries, history)]
     samples += [_control_sample(control) for control in planted_controls()] if controls else []
     maker = CaseMaker(data, queries, distractors=distractors, seed=seed)
     shared = make_encoder(encoder)
     return Task(
         dataset=MemoryDataset(samples, name=f"rolebreak, {len(asked)} roles, {defence}"),
         solver=[
-            play_role(data, defence, DefenceConfig(max_revisions=max_revisions), shared),
+            play_role(data, defence, DefenceConfig(max_revisions=max_revisions, confidence=confidence), shared),
             judge_role(maker, defence, judge, swap, seed, shared),
         ],
         scorer=[rolebreak_judge(), role_rules()],
@@ -117,11 +122,10 @@ def play_role(data: RoleQueries, defence: str, config: DefenceConfig, encoder: T
         if CONTROL in state.metadata:
             state.output = ModelOutput.from_content(str(state.model), state.metadata[CONTROL]["reply"])
             return state
-        query = query_from_record(state.metadata[QUERY])
-        card = data.roles[query.role_id].card
-        answer = await defender(state.epoch).answer(Turn(card, query.query, f"{query.id}/{defence}"))
-        state.metadata["answer"] = asdict(answer)
-        state.output = ModelOutput.from_content(str(state.model), answer.reply)
+        queries = _queries_of(state)
+        answers = await hold_conversation(defender(state.epoch), data.roles[queries[0].role_id].card, queries)
+        state.metadata["answers"] = [asdict(answer) for answer in answers]
+        state.output = ModelOutput.from_content(str(state.model), "\n\n".join(answer.reply for answer in answers))
         return state
 
     return solve
@@ -147,61 +151,110 @@ def judge_role(maker: CaseMaker, defence: str, judge: str, swap: bool, seed: int
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         if CONTROL in state.metadata:
-            judged: Any = await judge_control(Control(**state.metadata[CONTROL]), judges())
-        else:
-            query = query_from_record(state.metadata[QUERY])
-            answer = Answer(**state.metadata["answer"])
-            judged = await judge_reply(maker, query, defence, answer, judges(), encoder)
-        state.metadata[JUDGED] = judged.to_record()
+            control = await judge_control(Control(**state.metadata[CONTROL]), judges())
+            state.metadata[JUDGED] = [control.to_record()]
+            return state
+        answers = [Answer(**answer) for answer in state.metadata["answers"]]
+        state.metadata[JUDGED] = [
+            (await judge_reply(maker, query, defence, answer, judges(), encoder)).to_record()
+            for query, answer in zip(_queries_of(state), answers, strict=True)
+        ]
         return state
 
     return solve
 
 
 @metric
-def mean_by_attack() -> Metric:
-    """The mean of each attack."""
+def reply_mean(name: str) -> Metric:
+    """The mean over replies: a sample of a running conversation has several.
+
+    Args:
+        name: The score.
+    """
 
     def measure(scores: list[SampleScore]) -> Value:
-        groups: dict[str, list[float]] = {}
-        for score in scores:
-            value = score.score.as_float()
-            if not math.isnan(value):
-                groups.setdefault(str((score.sample_metadata or {}).get("attack")), []).append(value)
-        return cast(Value, {name: fmean(values) for name, values in sorted(groups.items())})
+        values = [value for _, value in _of_replies(scores, name)]
+        return fmean(values) if values else math.nan
 
     return measure
 
 
-@scorer(metrics={name: [mean(), stderr(cluster="role_id"), mean_by_attack()] for name in METRICS})
+@metric
+def mean_by_attack(name: str) -> Metric:
+    """The mean of each attack.
+
+    Args:
+        name: The score.
+    """
+
+    def measure(scores: list[SampleScore]) -> Value:
+        groups: dict[str, list[float]] = {}
+        for attack, value in _of_replies(scores, name):
+            groups.setdefault(attack, []).append(value)
+        return cast(Value, {attack: fmean(values) for attack, values in sorted(groups.items())})
+
+    return measure
+
+
+@scorer(metrics={name: [reply_mean(name), stderr(cluster="role_id"), mean_by_attack(name)] for name in METRICS})
 def rolebreak_judge() -> Scorer:
     """The four scores, read from what the judge wrote; what cannot be read is in no mean, nor is a planted reply."""
 
     async def score(state: TaskState, target: Target) -> Score:
-        if CONTROL in state.metadata:
-            return Score(value=dict.fromkeys(METRICS, math.nan), answer=state.output.completion, explanation="planted")
-        judged = judged_from_record(state.metadata[JUDGED])
-        (judge, verdicts), *_ = judged.verdicts.items()
-        found = judged.scores(judge)
-        values = {name: math.nan if (v := getattr(found, name)) is None else float(v) for name in METRICS}
-        told = "\n\n".join(f"{name}: {text}" for name, texts in verdicts.items() for text in texts)
-        return Score(value=cast(Any, values), answer=judged.reply, explanation=told)
+        replies = _judged_replies(state)
+        judges = [next(iter(each.verdicts)) for each in replies]
+        rows = [
+            {"attack": each.attack, **asdict(each.scores(judge))} for each, judge in zip(replies, judges, strict=True)
+        ]
+        told = [
+            f"{name}: {text}"
+            for each, judge in zip(replies, judges, strict=True)
+            for name, texts in each.verdicts[judge].items()
+            for text in texts
+        ]
+        return _score(state, rows, METRICS, "\n\n".join(told))
 
     return score
 
 
-@scorer(metrics={rule: [mean()] for rule in RULES})
+@scorer(metrics={rule: [reply_mean(rule)] for rule in RULES})
 def role_rules() -> Scorer:
     """Which of the rules R1 to R7 the reply meets."""
 
     async def score(state: TaskState, target: Target) -> Score:
-        found: Mapping[str, str] = {} if CONTROL in state.metadata else state.metadata[JUDGED]["rules"]
-        planted = CONTROL in state.metadata
-        values = {rule: math.nan if planted else float(rule in found) for rule in RULES}
-        told = "; ".join(f"{rule}: {passage}" for rule, passage in found.items()) or "no rule is met"
-        return Score(value=cast(Any, values), answer=state.output.completion, explanation=told)
+        replies = _judged_replies(state)
+        rows = [{"attack": each.attack, **{rule: float(rule in each.rules) for rule in RULES}} for each in replies]
+        told = [f"{rule}: {passage}" for each in replies for rule, passage in each.rules.items()]
+        return _score(state, rows, RULES, "; ".join(told) or "no rule is met")
 
     return score
+
+
+def _judged_replies(state: TaskState) -> list[JudgedReply]:
+    """Returns the sample's replies; a planted one is in no score."""
+    return [] if CONTROL in state.metadata else [judged_from_record(record) for record in state.metadata[JUDGED]]
+
+
+def _score(state: TaskState, rows: Sequence[Mapping[str, Any]], names: Iterable[str], told: str) -> Score:
+    """Returns the sample's means, with the replies behind them."""
+    values = {}
+    for name in names:
+        known = [row[name] for row in rows if row[name] is not None]
+        values[name] = fmean(known) if known else math.nan
+    explanation = told if rows else "planted"
+    return Score(
+        value=cast(Any, values), answer=state.output.completion, explanation=explanation, metadata={"replies": rows}
+    )
+
+
+def _of_replies(scores: Sequence[SampleScore], name: str) -> list[tuple[str, float]]:
+    """Returns attack and score of each reply that has one."""
+    rows = [row for score in scores for row in (score.score.metadata or {}).get("replies", ())]
+    return [(str(row["attack"]), float(row[name])) for row in rows if row[name] is not None]
+
+
+def _queries_of(state: TaskState) -> list[Query]:
+    return [query_from_record(record) for record in state.metadata[QUERIES]]
 
 
 def _built(roles: str | int, attacks: str | Sequence[str], encoder: str, seed: int) -> RoleQueries:
@@ -210,16 +263,17 @@ def _built(roles: str | int, attacks: str | Sequence[str], encoder: str, seed: i
     return run(build_queries(cards, BuildConfig(attacks=tuple(names), seed=seed), encoder=make_encoder(encoder)))
 
 
-def _sample(query: Query, data: RoleQueries) -> Sample:
+def _sample(queries: Sequence[Query], data: RoleQueries) -> Sample:
+    """Returns the sample of one conversation."""
+    first = queries[0]
     return Sample(
-        input=query.query,
-        target=query.expects,
-        id=query.id,
+        input="\n\n".join(query.query for query in queries),
+        target=first.expects,
+        id=first.id if len(queries) == 1 else f"running/{first.role_id}",
         metadata={
-            "attack": query.attack,
-            "role_id": query.role_id,
-            "language": query.language,
-            QUERY: asdict(query),
+            "attack": ", ".join(dict.fromkeys(query.attack for query in queries)),
+            "role_id": first.role_id,
+            QUERIES: [asdict(query) for query in queries],
             COSINE: data.mean_neighbour_cosine,
         },
     )
