@@ -47,7 +47,7 @@ def read_texts(ref: str | os.PathLike[str]) -> list[str]:
 def token_rows(
     tokenizer: Any, texts: Sequence[str], length: int, *, limit: int | None = None
 ) -> Int[Tensor, "rows length"]:
-    """Returns the tokens of texts, one after the other with a line break between, cut into rows of one length.
+    """Returns the tokens of texts, one after the other with a space between, cut into rows of one length.
 
     Args:
         tokenizer: The model's tokenizer.
@@ -73,8 +73,10 @@ def token_rows(
 
 
 def _tokenised(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[int]]:
+    # In parts, so that a long file need not be tokenised for its first rows.
     for start in range(0, len(texts), 256):
-        yield from tokenizer([f"{text}\n" for text in texts[start : start + 256]], add_special_tokens=False).input_ids
+        part = " ".join(texts[start : start + 256])
+        yield tokenizer(f" {part}" if start else part, add_special_tokens=False, verbose=False).input_ids
 
 
 def _text_of(row: Any) -> str:

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from intarsia.compress.compressed_embedding import CHUNK, CompressedEmbedding
+from intarsia.compress.rivals.centred import CentredEmbedding
 from intarsia.compress.rivals.factorisation import check_matrix, largest_rank, near_equal_factors, truncated_svd
 from intarsia.errors import ConfigError
 
 
-class KroneckerEmbedding(CompressedEmbedding):
-    """The first V rows and d columns of `sum_j A_j (x) B_j`, with r (t1 q1 + t2 q2) parameters.
+class KroneckerEmbedding(CentredEmbedding):
+    """A mean row and the first V rows and d columns of `sum_j A_j (x) B_j`: r (t1 q1 + t2 q2) + d parameters.
 
     Args:
         num_embeddings: Number of tokens V.
@@ -68,16 +68,18 @@ class KroneckerEmbedding(CompressedEmbedding):
         """
         check_matrix(matrix)
         vocab, dim = matrix.shape
+        mean = matrix.mean(0)
         t1, t2 = near_equal_factors(vocab, 2)
         q1, q2 = near_equal_factors(dim, 2)
         each = t1 * q1 + t2 * q2
         limit = min(t1 * q1, t2 * q2)
-        rank = largest_rank(ratio, vocab * dim, limit, lambda rank: rank * each, method="a Kronecker product")
-        whole = nn.functional.pad(matrix, (0, q1 * q2 - dim, 0, t1 * t2 - vocab))
+        rank = largest_rank(ratio, vocab * dim, limit, lambda rank: rank * each + dim, method="a Kronecker product")
+        whole = nn.functional.pad(matrix - mean, (0, q1 * q2 - dim, 0, t1 * t2 - vocab))
         rearranged = whole.reshape(t1, t2, q1, q2).transpose(1, 2).reshape(t1 * q1, t2 * q2)
         factors = truncated_svd(rearranged, rank)
         made = cls(vocab, dim, rank, (t1, t2), (q1, q2), padding_idx)
         with torch.no_grad():
+            made.mean.copy_(mean)
             made.first.copy_(factors.left.reshape(t1, q1, rank))
             made.second.copy_(factors.right.reshape(rank, t2, q2).transpose(0, 1))
         return made
@@ -94,29 +96,15 @@ class KroneckerEmbedding(CompressedEmbedding):
             "padding_idx": self.padding_idx,
         }
 
-    def rows(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
-        """Returns rows; the digits of a token id to the bases t1 and t2 say which rows of the factors it is made of."""
+    def products(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
+        """Returns rows without the mean: a token id is two digits, which say what slices of factors it is made of."""
         t2 = self.row_factors[1]
         products = self.first[ids // t2] @ self.second[ids % t2]
         return products.flatten(1)[:, : self.embedding_dim]
 
-    def logits(
-        self, hidden: Float[Tensor, "*batch dim"], *, chunk: int = CHUNK
-    ) -> Float[Tensor, "*batch num_embeddings"]:
-        """Returns the products with all rows, which one product of matrices rebuilds."""
-        return nn.functional.linear(hidden, self._matrix())
-
-    def to_dense(self) -> Float[Tensor, "num_embeddings dim"]:
-        """Returns the whole matrix, without a gradient."""
-        with torch.no_grad():
-            return self._matrix()
-
-    def _matrix(self) -> Float[Tensor, "num_embeddings dim"]:
+    def product_matrix(self) -> Float[Tensor, "num_embeddings dim"]:
+        """Returns all rows without the mean, by products of matrices."""
         (t1, t2), (q1, q2) = self.row_factors, self.column_factors
         rearranged = self.first.reshape(t1 * q1, self.rank) @ self.second.transpose(0, 1).reshape(self.rank, t2 * q2)
         whole = rearranged.reshape(t1, q1, t2, q2).transpose(1, 2).reshape(t1 * t2, q1 * q2)
-        matrix = whole[: self.num_embeddings, : self.embedding_dim]
-        if self.padding_idx is None:
-            return matrix
-        padding = torch.arange(self.num_embeddings, device=matrix.device) == self.padding_idx
-        return matrix.masked_fill(padding[:, None], 0)
+        return whole[: self.num_embeddings, : self.embedding_dim]

@@ -1,4 +1,4 @@
-"""Low rank: every row is a combination of the same few vectors."""
+"""Low rank: every row is the mean row and a combination of the same few vectors."""
 
 from typing import Any, Self
 
@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from intarsia.compress.compressed_embedding import CHUNK, CompressedEmbedding
+from intarsia.compress.rivals.centred import CentredEmbedding
 from intarsia.compress.rivals.factorisation import check_matrix, largest_rank, truncated_svd
 from intarsia.errors import ConfigError
 
 
-class SVDEmbedding(CompressedEmbedding):
-    """`E = left @ right`, of rank k: k (V + d) parameters, and logits for the price of the factors.
+class SVDEmbedding(CentredEmbedding):
+    """`E = mean + left @ right` of rank k: k (V + d) + d parameters, and logits for the price of the factors.
 
     Args:
         num_embeddings: Number of tokens V.
@@ -44,10 +44,14 @@ class SVDEmbedding(CompressedEmbedding):
         """
         check_matrix(matrix)
         vocab, dim = matrix.shape
-        rank = largest_rank(ratio, vocab * dim, min(vocab, dim), lambda rank: rank * (vocab + dim), method="low rank")
+        mean = matrix.mean(0)
+        rank = largest_rank(
+            ratio, vocab * dim, min(vocab, dim), lambda rank: rank * (vocab + dim) + dim, method="low rank"
+        )
         made = cls(vocab, dim, rank, padding_idx)
-        factors = truncated_svd(matrix, rank)
+        factors = truncated_svd(matrix - mean, rank)
         with torch.no_grad():
+            made.mean.copy_(mean)
             made.left.copy_(factors.left)
             made.right.copy_(factors.right)
         return made
@@ -62,16 +66,14 @@ class SVDEmbedding(CompressedEmbedding):
             "padding_idx": self.padding_idx,
         }
 
-    def rows(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
+    def products(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
         """Returns `left[ids] @ right`."""
         return nn.functional.embedding(ids, self.left) @ self.right
 
-    def logits(
-        self, hidden: Float[Tensor, "*batch dim"], *, chunk: int = CHUNK
-    ) -> Float[Tensor, "*batch num_embeddings"]:
-        """Returns the products with all rows, through the factors: d / k times cheaper than with a dense matrix."""
-        products = nn.functional.linear(nn.functional.linear(hidden, self.right), self.left)
-        if self.padding_idx is None:
-            return products
-        padding = torch.arange(self.num_embeddings, device=hidden.device) == self.padding_idx
-        return products.masked_fill(padding, 0)
+    def product_matrix(self) -> Float[Tensor, "num_embeddings dim"]:
+        """Returns `left @ right`."""
+        return self.left @ self.right
+
+    def product_logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch num_embeddings"]:
+        """Returns the logits through the factors: d / k times cheaper than with the whole matrix."""
+        return nn.functional.linear(nn.functional.linear(hidden, self.right), self.left)

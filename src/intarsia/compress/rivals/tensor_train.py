@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from intarsia.compress.compressed_embedding import CHUNK, CompressedEmbedding
+from intarsia.compress.rivals.centred import CentredEmbedding
 from intarsia.compress.rivals.factorisation import check_matrix, largest_rank, near_equal_factors, truncated_svd
 from intarsia.errors import ConfigError
 
@@ -33,8 +33,8 @@ class TTCores(NamedTuple):
     discarded: float
 
 
-class TTEmbedding(CompressedEmbedding):
-    """The first V rows and d columns of a TT-matrix of three cores.
+class TTEmbedding(CentredEmbedding):
+    """A mean row and the first V rows and d columns of a TT-matrix of three cores.
 
     Args:
         num_embeddings: Number of tokens V.
@@ -86,17 +86,19 @@ class TTEmbedding(CompressedEmbedding):
         """
         check_matrix(matrix)
         vocab, dim = matrix.shape
+        mean = matrix.mean(0)
         rows, columns = near_equal_factors(vocab, 3), near_equal_factors(dim, 3)
 
         def parameters(rank: int) -> int:
             r1, r2 = _bonds(rank, rows, columns)
-            return rows[0] * columns[0] * r1 + r1 * rows[1] * columns[1] * r2 + r2 * rows[2] * columns[2]
+            return rows[0] * columns[0] * r1 + r1 * rows[1] * columns[1] * r2 + r2 * rows[2] * columns[2] + dim
 
         limit = max(rows[0] * columns[0], rows[2] * columns[2])
         rank = largest_rank(ratio, vocab * dim, limit, parameters, method="a tensor train")
         made = cls(vocab, dim, rank, rows, columns, padding_idx)
-        cores = tt_svd(matrix, rank, rows, columns)
+        cores = tt_svd(matrix - mean, rank, rows, columns)
         with torch.no_grad():
+            made.mean.copy_(mean)
             made.first.copy_(cores.first)
             made.second.copy_(cores.second)
             made.third.copy_(cores.third)
@@ -114,38 +116,24 @@ class TTEmbedding(CompressedEmbedding):
             "padding_idx": self.padding_idx,
         }
 
-    def rows(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
-        """Returns rows; the three digits of a token id say which slices of the cores it is made of."""
+    def products(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
+        """Returns rows without the mean: a token id is three digits, which say what slices of cores it is made of."""
         _, v2, v3 = self.row_factors
         # The first two cores are joined for all their digits: a product of matrices costs less than gathering the
         # middle core, far the largest, for every token.
         products = self._joined()[ids // v3 // v2, ids // v3 % v2] @ self.third[:, ids % v3].transpose(0, 1)
         return products.flatten(1)[:, : self.embedding_dim]
 
-    def logits(
-        self, hidden: Float[Tensor, "*batch dim"], *, chunk: int = CHUNK
-    ) -> Float[Tensor, "*batch num_embeddings"]:
-        """Returns the products with all rows, which two products of matrices rebuild."""
-        return nn.functional.linear(hidden, self._matrix())
-
-    def to_dense(self) -> Float[Tensor, "num_embeddings dim"]:
-        """Returns the whole matrix, without a gradient."""
-        with torch.no_grad():
-            return self._matrix()
-
     def _joined(self) -> Float[Tensor, "v1 v2 columns r2"]:
         """The product of the first two cores, `columns` being the first two digits of a column."""
         joined = torch.tensordot(self.first, self.second, dims=1)
         return joined.transpose(1, 2).flatten(2, 3)
 
-    def _matrix(self) -> Float[Tensor, "num_embeddings dim"]:
+    def product_matrix(self) -> Float[Tensor, "num_embeddings dim"]:
+        """Returns all rows without the mean, by products of matrices."""
         whole = torch.tensordot(self._joined(), self.third, dims=1)
         matrix = whole.permute(0, 1, 3, 2, 4).reshape(prod(self.row_factors), prod(self.column_factors))
-        matrix = matrix[: self.num_embeddings, : self.embedding_dim]
-        if self.padding_idx is None:
-            return matrix
-        padding = torch.arange(self.num_embeddings, device=matrix.device) == self.padding_idx
-        return matrix.masked_fill(padding[:, None], 0)
+        return matrix[: self.num_embeddings, : self.embedding_dim]
 
 
 def tt_svd(
