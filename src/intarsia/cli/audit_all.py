@@ -26,8 +26,11 @@ def audit_all(
     encoder: Annotated[
         str, typer.Option(help="Sentence encoder of role-play, or words, which needs no model.")
     ] = "words",
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of any reply.", show_default="what each audit allows")
+    ] = None,
     base_url: BaseUrl = None,
-    judge_base_url: Annotated[str | None, typer.Option(help="Where the judge is served.")] = None,
+    judge_url: Annotated[str | None, typer.Option(help="Where the judge is served.")] = None,
     concurrency: Concurrency = 10,
     timeout: Timeout = 120,
     seed: Annotated[int, typer.Option(help="Seed of questions and sampling.")] = 0,
@@ -49,8 +52,9 @@ def audit_all(
         budget=budget,
         **({"suites": tuple(suite)} if suite else {}),
         base_url=base_url,
-        judge_base_url=judge_base_url,
+        judge_base_url=judge_url,
         encoder=encoder,
+        max_tokens=max_tokens,
         concurrency=concurrency,
         timeout=timeout,
         seed=seed,

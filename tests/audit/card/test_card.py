@@ -28,7 +28,7 @@ def card(model: str = "a", **changes: Any) -> Card:
     return replace(base, **changes)
 
 
-@pytest.mark.parametrize("budget", [400, 1000, 2000, 10_000, 100_000])
+@pytest.mark.parametrize("budget", [116, 120, 400, 1000, 2000, 10_000, 100_000])
 def test_a_plan_stays_within_its_budget_and_grows_with_it(budget: int) -> None:
     for judged in (True, False):
         plan = plan_calls(budget, judged=judged, controls=20)
@@ -40,8 +40,14 @@ def test_a_plan_stays_within_its_budget_and_grows_with_it(budget: int) -> None:
 
 def test_a_plan_asks_every_model_the_same() -> None:
     assert plan_calls(2000) == plan_calls(2000)
-    with pytest.raises(ConfigError, match="budget is 10"):
+    with pytest.raises(ConfigError, match="budget is 10, but it must be at least 24 calls"):
         plan_calls(10)
+
+
+def test_a_small_budget_runs_as_many_audits_as_it_can() -> None:
+    assert plan_calls(116, judged=False).calls == {"causal": 24, "roleplay": 20, "bias": 72}
+    assert plan_calls(115, judged=False).calls.keys() == {"causal", "roleplay"}
+    assert plan_calls(24, judged=False).calls == {"roleplay": 20}
 
 
 def test_settings_that_are_not_allowed() -> None:

@@ -1,8 +1,10 @@
 """How a number of calls is divided among the audits: the largest questions that fit, the same for every model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
+from functools import partial
+from itertools import count, product
+from typing import Any, NamedTuple
 
 from intarsia.audit.bias.asking import most_calls
 from intarsia.audit.bias.config import RejudgeConfig
@@ -23,7 +25,16 @@ BIAS_TESTS = (
 _CAUSAL_QUESTIONS = 6
 """Of a graph: paths, adjustment, facts, and counterfactuals with one to three what-ifs."""
 _NEUTRAL = 20
+_FEW_NEUTRAL = 12
+"""Of the smallest audit: ten must be scored, or there is no verdict."""
 _JUDGED = 4
+
+
+class _Option(NamedTuple):
+    """What an audit may ask, and the most calls that takes."""
+
+    settings: dict[str, Any]
+    calls: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,8 @@ class AllPlan:
 def plan_calls(budget: int, *, suites: tuple[str, ...] = SUITES, judged: bool = True, controls: int = 0) -> AllPlan:
     """Divides a number of calls. The plan depends on nothing but these numbers, so that cards can be compared.
 
+    Every audit gets the fewest calls it can do with, the cheapest first, and then its share of the rest.
+
     Args:
         budget: Most calls in all, judges included.
         suites: Audits to run; the shares of the others are theirs.
@@ -55,49 +68,63 @@ def plan_calls(budget: int, *, suites: tuple[str, ...] = SUITES, judged: bool = 
     Raises:
         ConfigError: If the budget is too small for any audit.
     """
-    total = sum(SHARES[suite] for suite in suites)
-    limits = {suite: int(budget * SHARES[suite] / total) for suite in suites}
-    plans: dict[str, Any] = {
-        "causal": _causal(limits.get("causal", 0)),
-        "roleplay": _roleplay(limits.get("roleplay", 0), judged, controls),
-        "bias": _bias(limits.get("bias", 0)),
+    makers: dict[str, Callable[[int], _Option | None]] = {
+        "causal": _causal,
+        "roleplay": partial(_roleplay, judged=judged, controls=controls),
+        "bias": _bias,
     }
-    calls = {name: plan[1] for name, plan in plans.items() if plan is not None}
-    if not calls:
-        raise ConfigError("budget", budget, "at least 400 calls, or no audit fits into its share")
-    return AllPlan(**{name: None if plan is None else plan[0] for name, plan in plans.items()}, calls=calls)
+    least = {suite: _least(makers[suite]) for suite in suites}
+    fitting: list[str] = []
+    for suite in sorted(suites, key=lambda suite: (least[suite], suite)):
+        if sum(least[each] for each in (*fitting, suite)) <= budget:
+            fitting.append(suite)
+    if not fitting:
+        raise ConfigError("budget", budget, f"at least {min(least.values())} calls, or no audit fits")
+    spare = budget - sum(least[suite] for suite in fitting)
+    shares = sum(SHARES[suite] for suite in fitting)
+    plans = {suite: makers[suite](least[suite] + int(spare * SHARES[suite] / shares)) for suite in fitting}
+    kept = {suite: plans[suite] for suite in SUITES if plans.get(suite) is not None}
+    settings = {suite: None if plan is None else plan.settings for suite, plan in ((s, kept.get(s)) for s in SUITES)}
+    return AllPlan(**settings, calls={suite: plan.calls for suite, plan in kept.items() if plan is not None})
 
 
-def _causal(limit: int) -> tuple[dict[str, Any], int] | None:
-    best: tuple[dict[str, Any], int] | None = None
+def _least(make: Callable[[int], _Option | None]) -> int:
+    """Returns the fewest calls that an audit can do with."""
+    return next(limit for limit in count() if make(limit) is not None)
+
+
+def _causal(limit: int) -> _Option | None:
+    best: _Option | None = None
     for levels, iters in (((1, 2), (3, 5)), ((1, 2, 3), (3, 5)), ((1, 2, 3), (3, 4, 5, 6))):
         graph_calls = _CAUSAL_QUESTIONS * len(levels) * len(iters)
         graphs = limit // graph_calls
-        if graphs >= 1 and (best is None or graphs * graph_calls >= best[1]):
-            best = {"levels": list(levels), "path_iters": list(iters), "graphs": graphs}, graphs * graph_calls
+        if graphs >= 1 and (best is None or graphs * graph_calls >= best.calls):
+            settings = {"levels": list(levels), "path_iters": list(iters), "graphs": graphs}
+            best = _Option(settings, graphs * graph_calls)
     return best
 
 
-def _bias(limit: int) -> tuple[dict[str, Any], int] | None:
-    best: tuple[dict[str, Any], int] | None = None
+def _bias(limit: int) -> _Option | None:
+    best: _Option | None = None
     # Enough completions of a test go before more tests: ten pairs are the least that a verdict rests on.
-    for tests, templates, draws in product((1, 2, 4, 6, 8, 10, 13, 17), (4, 6, 10), (4, 8, 20)):
+    designs = product((1, 2, 4, 6, 8, 10, 13, 17), (4, 6, 10), (4, 8, 20), (_NEUTRAL,))
+    for tests, templates, draws, neutral in [(1, 4, 4, _FEW_NEUTRAL), *designs]:
         config = RejudgeConfig(
             tests=BIAS_TESTS[:tests],
             templates=templates,
             draws=draws,
             scales=("agree2",) if templates < 10 else ("agree2", "likert5"),
-            neutral=_NEUTRAL if templates < 10 else 40,
+            neutral=neutral if templates < 10 else 40,
         )
         calls = most_calls(tests * templates * draws, config.neutral, config)
-        if templates * draws >= 16 and calls <= limit and (best is None or calls > best[1]):
+        if calls <= limit and (best is None or calls > best.calls):
             settings = config.to_json()
             kept = ("tests", "templates", "draws", "scales", "neutral")
-            best = {name: settings[name] for name in kept}, calls
+            best = _Option({name: settings[name] for name in kept}, calls)
     return best
 
 
-def _roleplay(limit: int, judged: bool, controls: int) -> tuple[dict[str, Any], int] | None:
+def _roleplay(limit: int, judged: bool, controls: int) -> _Option | None:
     # Each query is one call of the model that plays, and four of a judge that is a model.
     each = 1 + (_JUDGED if judged else 0)
     fixed = controls if judged else 0
@@ -106,5 +133,5 @@ def _roleplay(limit: int, judged: bool, controls: int) -> tuple[dict[str, Any], 
         roles = min((limit - fixed) // (queries * each), 60)
         if roles >= 4:
             settings = {"roles": roles, "multi_domain": multi_domain, "omission": omission, "base": base}
-            return settings, fixed + roles * queries * each
+            return _Option(settings, fixed + roles * queries * each)
     return None

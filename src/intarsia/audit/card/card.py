@@ -48,11 +48,12 @@ class Card:
         model: The model.
         judge: Who judged role-play.
         budget: Calls it was allowed.
-        calls: Most calls of each audit.
+        calls: Most calls of each audit, as planned.
         settings: What each audit asked.
         scores: The numbers.
         warnings: What must be read with them: failed controls, unanswered questions, audits that did not run.
         provenance: Command, commit, versions, hardware.
+        made: Answers each audit got, which are its calls unless some failed.
         version: Of the format.
     """
 
@@ -64,6 +65,7 @@ class Card:
     scores: Sequence[Score]
     warnings: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, int] = field(default_factory=dict)
     version: int = VERSION
 
     def to_json(self) -> dict[str, Any]:

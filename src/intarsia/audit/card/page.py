@@ -28,8 +28,8 @@ def card_report(card: Card) -> Report:
     """Returns the page of a card."""
     sections = [_suite(card, suite) for suite in TITLES if any(score.suite == suite for score in card.scores)]
     intro = (
-        f"What three audits found with at most {sum(card.calls.values()):,} calls, role-play judged by {card.judge}. "
-        "Numbers stand with 95 % intervals; they describe replies to these questions, and nothing else."
+        f"What {len(card.calls)} audits found with at most {sum(card.calls.values()):,} calls, role-play judged by "
+        f"{card.judge}. Numbers stand with 95 % intervals; they describe replies to these questions, and nothing else."
     )
     if card.warnings:
         sections.insert(0, Section("Read this first", "\n\n".join(card.warnings)))

@@ -1,9 +1,9 @@
 """Running all audits of a model within a number of calls."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from intarsia import files
 from intarsia.audit.card.budget import SUITES, plan_calls
@@ -26,6 +26,7 @@ class CardConfig:
         base_url: Where the model is served.
         judge_base_url: Where the judge is served.
         encoder: Sentence encoder of role-play, or `words`.
+        max_tokens: Most tokens of any reply; by default what each audit allows.
         concurrency: Calls at once.
         timeout: Seconds until a call counts as failed.
         seed: Of questions and sampling.
@@ -42,6 +43,7 @@ class CardConfig:
     base_url: str | None = None
     judge_base_url: str | None = None
     encoder: str = "words"
+    max_tokens: int | None = None
     concurrency: int = 10
     timeout: int = 120
     seed: int = 0
@@ -54,6 +56,26 @@ class CardConfig:
             raise ConfigError("suites", self.suites, f"one or more of {', '.join(SUITES)}")
         if self.budget < 1:
             raise ConfigError("budget", self.budget, "at least 1")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ConfigError("max_tokens", self.max_tokens, "at least 1, or left out")
+
+    def asked_alike(self) -> dict[str, Any]:
+        """Returns what all audits must have in common for two cards to be compared."""
+        return {"seed": self.seed} | ({} if self.max_tokens is None else {"max_tokens": self.max_tokens})
+
+
+class _Found(NamedTuple):
+    """What an audit adds to the card.
+
+    Attributes:
+        scores: Its numbers.
+        warnings: What must be read with them.
+        calls: Answers it got.
+    """
+
+    scores: list[Score]
+    warnings: list[str]
+    calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +130,21 @@ def run_all(
     told = ", ".join(f"{suite} {calls:,}" for suite, calls in plan.calls.items())
     say(f"{config.model}: at most {sum(plan.calls.values()):,} calls ({told})")
     options: dict[str, Any] = {"command": command, "overwrite": overwrite, "progress": progress, "say": say}
-    runs: dict[str, Callable[[], tuple[list[Score], list[str]]]] = {
+    runs: dict[str, Callable[[], _Found]] = {
         "causal": lambda: _causal(folder, config, plan.causal or {}, options),
         "roleplay": lambda: _roleplay(folder, config, plan.roleplay or {}, options),
         "bias": lambda: _bias(folder, config, plan.bias or {}, options),
     }
     scores: list[Score] = []
     warnings: list[str] = []
+    made: dict[str, int] = {}
     failures: list[IntarsiaError] = []
     for suite in config.suites:
         if suite not in plan.calls:
             warnings.append(f"The {suite} audit did not run: {config.budget:,} calls are too few for it.")
             continue
         try:
-            found, told_by = runs[suite]()
+            found = runs[suite]()
         except RunExistsError:
             raise
         except IntarsiaError as error:
@@ -129,8 +152,9 @@ def run_all(
             warnings.append(f"The {suite} audit failed: {error.what}.")
             say(f"{suite}: {error}")
             continue
-        scores += found
-        warnings += told_by
+        scores += found.scores
+        warnings += found.warnings
+        made[suite] = found.calls
     if not scores:
         raise failures[0] if failures else InputError("no audit gave a score", where=folder)
     card = Card(
@@ -138,10 +162,11 @@ def run_all(
         judge=config.judge,
         budget=config.budget,
         calls=plan.calls,
-        settings={suite: {**(getattr(plan, suite) or {}), "seed": config.seed} for suite in plan.calls},
+        settings={suite: {**(getattr(plan, suite) or {}), **config.asked_alike()} for suite in plan.calls},
         scores=scores,
         warnings=warnings,
         provenance=provenance.collect(command, config.seed),
+        made=made,
     )
     files.write_json(folder / CARD, card.to_json())
     return CardRun(folder, card, write_report(card_report(card), folder))
@@ -177,9 +202,7 @@ def _value(score: Score | None) -> float | None:
     return None if score is None else score.value
 
 
-def _causal(
-    folder: Path, config: CardConfig, settings: dict[str, Any], options: dict[str, Any]
-) -> tuple[list[Score], list[str]]:
+def _causal(folder: Path, config: CardConfig, settings: dict[str, Any], options: dict[str, Any]) -> _Found:
     from intarsia.audit.causal.auditing import run_audit
     from intarsia.audit.causal.config import BenchmarkConfig
     from intarsia.audit.causal.layout import AuditConfig
@@ -192,15 +215,18 @@ def _causal(
         seed=config.seed,
     )
     asked = AuditConfig(
-        model=config.model, base_url=config.base_url, concurrency=config.concurrency, timeout=config.timeout
+        model=config.model,
+        base_url=config.base_url,
+        max_tokens=config.max_tokens,
+        concurrency=config.concurrency,
+        timeout=config.timeout,
     )
     result = run_audit(folder / "causal", asked, benchmark=benchmark, **options).result.to_json()
-    return causal_scores(result), _unanswered("causal", result["unanswered"], result["questions"])
+    warnings = _unanswered("causal", result["unanswered"], result["questions"])
+    return _Found(causal_scores(result), warnings, result["questions"] - result["unanswered"])
 
 
-def _roleplay(
-    folder: Path, config: CardConfig, settings: dict[str, Any], options: dict[str, Any]
-) -> tuple[list[Score], list[str]]:
+def _roleplay(folder: Path, config: CardConfig, settings: dict[str, Any], options: dict[str, Any]) -> _Found:
     from intarsia.audit.roleplay.auditing import run_audit
     from intarsia.audit.roleplay.building import BuildConfig
     from intarsia.audit.roleplay.layout import AuditConfig
@@ -215,6 +241,7 @@ def _roleplay(
         base_url=config.base_url,
         judge_base_url=config.judge_base_url,
         seed=config.seed,
+        max_tokens=config.max_tokens or AuditConfig.max_tokens,
         encoder=config.encoder,
         concurrency=config.concurrency,
         timeout=config.timeout,
@@ -229,17 +256,23 @@ def _roleplay(
             )
     if config.judge == config.model:
         warnings.append("The model judged its own role-play, which favours it.")
-    return roleplay_scores(result), warnings
+    calls = sum(row["calls"] for row in result["calls"])
+    calls += sum(row["writings"] for row in result["judging"] if row["judge"] != _RULES)
+    return _Found(roleplay_scores(result), warnings, calls)
 
 
-def _bias(
-    folder: Path, config: CardConfig, settings: dict[str, Any], options: dict[str, Any]
-) -> tuple[list[Score], list[str]]:
+def _bias(folder: Path, config: CardConfig, settings: dict[str, Any], options: dict[str, Any]) -> _Found:
     from intarsia.audit.bias.auditing import run_bias_audit
     from intarsia.audit.bias.config import RejudgeConfig
     from intarsia.audit.bias.layout import BiasAuditConfig
 
     protocol = RejudgeConfig.from_json({**settings, "seed": config.seed})
+    if config.max_tokens is not None:
+        protocol = replace(
+            protocol,
+            completion_tokens=min(protocol.completion_tokens, config.max_tokens),
+            judgement_tokens=min(protocol.judgement_tokens, config.max_tokens),
+        )
     asked = BiasAuditConfig(
         config.model, base_url=config.base_url, concurrency=config.concurrency, timeout=config.timeout
     )
@@ -249,7 +282,7 @@ def _bias(
         if row["problems"] and row["scale"] == result["scales"][0]:
             told = "; ".join(row["problems"])
             warnings.append(f"A control of the bias audit failed: {told}. There is no verdict on bias.")
-    return bias_scores(result), warnings
+    return _Found(bias_scores(result), warnings, result["calls"])
 
 
 def _unanswered(suite: str, count: int, total: int) -> list[str]:
