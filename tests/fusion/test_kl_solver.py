@@ -170,8 +170,8 @@ def test_divergences_and_their_derivatives_are_those_of_the_definition() -> None
         torch.testing.assert_close(alpha * here.variance, central[0], rtol=1e-6, atol=1e-7)
         torch.testing.assert_close(here.mean, central[1], rtol=1e-6, atol=1e-7)
         # Cumulants are the derivatives of A, hence of one another.
-        mean, variance, third, fourth = cumulants(here.moments)
-        more, less = cumulants(up.moments), cumulants(down.moments)
+        mean, variance, third, fourth = cumulants(*here.moments.unbind(-1))
+        more, less = cumulants(*up.moments.unbind(-1)), cumulants(*down.moments.unbind(-1))
         torch.testing.assert_close(mean, here.mean)
         torch.testing.assert_close(third, (more[1] - less[1]) / (2 * h), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(fourth, (more[2] - less[2]) / (2 * h), rtol=1e-5, atol=1e-5)
@@ -327,14 +327,14 @@ def test_newton_looks_at_the_vocabulary_little_more_than_once(monkeypatch: pytes
 
     module = importlib.import_module("intarsia.fusion.solvers.newton")
     looks = 0
-    real = module.tilt
+    real = module.look
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal looks
         looks += 1
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(module, "tilt", counted)
+    monkeypatch.setattr(module, "look", counted)
     large, small, experts = logits(60, 512, dtype=torch.float32)
     for row in range(60):
         solve_alpha(large[row], small[row], [experts[0][row]], SolverConfig(solver="newton"))

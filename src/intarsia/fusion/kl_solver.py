@@ -235,14 +235,12 @@ def _result(shifts: Shifts, solution: Solution, config: SolverConfig, prior: Ten
 def _beyond_reach(shifts: Shifts, expert: Tensor, target: Tensor) -> Tensor:
     """Whether the forward target exceeds `-log P(argmax s)`, which alpha = infinity would give."""
     family = shifts.family
-    beyond = torch.zeros_like(target, dtype=torch.bool)
-    # No token is likelier than the likeliest, so most rows need no search for theirs.
-    rows = (target > family.log_norm[:, 0]).nonzero()[:, 0]
-    if len(rows):
-        shift, base = family.shift[rows, expert[rows]], family.base[rows, 0]
-        peak = shift.masked_fill(base.isneginf(), float("-inf")).argmax(-1, keepdim=True)
-        beyond[rows] = target[rows] > (family.log_norm[rows] - base.gather(-1, peak))[:, 0]
-    return beyond
+    # No token is likelier than the likeliest, so most often there is nothing to look for.
+    if not bool((target > family.log_norm[:, 0]).any()):
+        return torch.zeros_like(target, dtype=torch.bool)
+    # Shifts are centred and 0 at tokens left out, so that these are not the largest unless nothing moves.
+    peak = family.shift.argmax(-1).gather(-1, expert[:, None])
+    return target > (family.log_norm - family.base[:, 0].gather(-1, peak))[:, 0]
 
 
 def _solve_among_likely(

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from intarsia.errors import InputError
+from intarsia.fusion import kernels
 from intarsia.fusion.config import Target
 from intarsia.fusion.tilting import ShiftFamily, blocks, normalize, raw_moments
 
@@ -59,6 +61,8 @@ def measure_shifts(
     Raises:
         InputError: If a model's logits are NaN, or one excludes every token that the others allow.
     """
+    if kernels.suit(large) and all_usable(large, small, *experts):
+        return _measure_compiled(large, small, experts)
     base = torch.empty_like(large)[:, None]
     shift = large.new_empty(len(large), len(experts), large.shape[-1])
     measured = []
@@ -67,7 +71,29 @@ def measure_shifts(
         # Into slices of what is returned: joining blocks would cost as much as all the arithmetic on them.
         measured.append(_measure(block, base[rows], shift[rows], first_row + rows.start))
     log_norm, *scalars = measured[0] if len(measured) == 1 else map(torch.cat, zip(*measured, strict=True))
-    return Shifts(ShiftFamily(base, shift, log_norm), *scalars)
+    return _shifts(ShiftFamily(base, shift, log_norm), *scalars)
+
+
+def _measure_compiled(large: Tensor, small: Tensor, experts: Sequence[Tensor]) -> Shifts:
+    tuned = torch.stack(list(experts), 1) if len(experts) > 1 else experts[0][:, None]
+    of_large, of_small, of_tuned = (logits.detach().contiguous().numpy() for logits in (large, small, tuned))
+    base, shift = np.empty_like(of_large), np.empty_like(of_tuned)
+
+    def measure(rows: slice) -> kernels.Doubles:
+        return kernels.log_shifts(of_large[rows], of_small[rows], of_tuned[rows], base[rows], shift[rows])
+
+    found = torch.from_numpy(kernels.in_threads(len(shift), shift[0].size, measure))
+    log_norm, forward, small_mean, small_square, large_variance = found.unbind(-1)
+    family = ShiftFamily(torch.from_numpy(base)[:, None], torch.from_numpy(shift), log_norm[:, :1])
+    return _shifts(family, forward, -small_mean, small_square - small_mean**2, large_variance)
+
+
+def _shifts(family: ShiftFamily, forward: Tensor, backward: Tensor, small: Tensor, large: Tensor) -> Shifts:
+    cut = ((forward > KL_LIMIT) | (backward > KL_LIMIT)).any(-1)
+    forward, backward, small, large = (values.to(family.shift.dtype) for values in (forward, backward, small, large))
+    return Shifts(
+        family, forward.clamp(0, KL_LIMIT), backward.clamp(0, KL_LIMIT), small.clamp(min=0), large.clamp(min=0), cut
+    )
 
 
 def _measure(models: Sequence[Tensor], base: Tensor, shift: Tensor, first_row: int) -> tuple[Tensor, ...]:
@@ -97,15 +123,7 @@ def _measure(models: Sequence[Tensor], base: Tensor, shift: Tensor, first_row: i
         shift.masked_fill_(left_out, 0.0)
     weighted = torch.mul(large_probabilities, shift, out=tuned_probabilities)
     centred, large_square = raw_moments(weighted, shift, 2).unbind(-1)
-    backward = -small_mean
-    return (
-        log_norm,
-        forward.clamp(0, KL_LIMIT),
-        backward.clamp(0, KL_LIMIT),
-        (small_square - small_mean**2).clamp(min=0),
-        (large_square - centred**2).clamp(min=0),
-        ((forward > KL_LIMIT) | (backward > KL_LIMIT)).any(-1),
-    )
+    return log_norm, forward, -small_mean, small_square - small_mean**2, large_square - centred**2
 
 
 def choose_target(

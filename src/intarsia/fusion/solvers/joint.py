@@ -67,7 +67,7 @@ def _look(family: ShiftFamily, alpha: torch.Tensor) -> list[torch.Tensor]:
     log_norm, probabilities = normalize(family.base[:, 0] + combined)
     mean = (family.shift @ probabilities[..., None])[..., 0]
     second = (family.shift * probabilities[:, None]) @ family.shift.transpose(-1, -2)
-    backward = (log_norm[:, None] - family.log_norm).clamp(min=0)
+    backward = (log_norm[:, None] - family.log_norm).clamp(min=0).to(alpha.dtype)
     forward = ((alpha * mean).sum(-1, keepdim=True) - backward).clamp(min=0)
     return [forward, backward, mean, second - mean[:, :, None] * mean[:, None, :]]
 
