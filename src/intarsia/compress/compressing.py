@@ -18,6 +18,7 @@ from intarsia.compress.evaluating import MatrixQuality, Size, matrix_quality, si
 from intarsia.compress.modeling import CompressedForCausalLM
 from intarsia.compress.registry import Job, find_method
 from intarsia.compress.rivals.factorisation import check_ratio
+from intarsia.compress.see_methods import SEESettings
 from intarsia.compress.vocabulary import vocabulary_digest
 from intarsia.errors import ModelError, RunExistsError
 from intarsia.files import atomic_folder, write_json
@@ -61,7 +62,7 @@ def compress(
     method: str = "svd",
     ratio: float | None = None,
     *,
-    settings: Mapping[str, Any] | None = None,
+    settings: SEESettings | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     progress: Progress | None = None,
@@ -72,7 +73,7 @@ def compress(
         model: Hub id, local folder, GGUF file or `asset:NAME`.
         method: A key of `METHODS`.
         ratio: How many times fewer parameters the embedding is to have; by default 10, or what the method gives.
-        settings: The method's own settings.
+        settings: Of methods that sum tensor products.
         seed: Of everything drawn.
         device: Where to run; by default the accelerator if there is one.
         progress: Called with the number of steps done since the last call, by methods that are fitted.
@@ -89,7 +90,7 @@ def compress_model(
     method: str = "svd",
     ratio: float | None = None,
     *,
-    settings: Mapping[str, Any] | None = None,
+    settings: SEESettings | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> CausalLM:
@@ -103,7 +104,7 @@ def compress_model(
             are not copied.
         method: A key of `METHODS`.
         ratio: How many times fewer parameters the embedding is to have; by default 10, or what the method gives.
-        settings: The method's own settings.
+        settings: Of methods that sum tensor products.
         seed: Of everything drawn.
         progress: Called with the number of steps done since the last call, by methods that are fitted.
 
@@ -124,7 +125,7 @@ def compress_model(
     padding = original.padding_idx
     # Models name a padding token but have trained its row, unless it is zero.
     padding = padding if padding is not None and not matrix[padding].any() else None
-    embedding = chosen.build(Job(matrix, loaded.tokenizer, wanted, padding, seed, dict(settings or {}), progress))
+    embedding = chosen.build(Job(matrix, loaded.tokenizer, wanted, padding, seed, settings, progress))
     embedding.to(matrix.device)
     head = loaded.model.get_output_embeddings()
     tied = head is not None and head.weight is original.weight

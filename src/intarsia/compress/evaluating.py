@@ -118,7 +118,7 @@ def _neighbour_overlap(original: Tensor, compressed: Tensor, chosen: Tensor, *, 
     for matrix in (original, compressed):
         directions = nn.functional.normalize(matrix, dim=-1)
         found = []
-        for tokens in chosen.split(256):
+        for tokens in torch.split(chosen, 256):
             cosines = directions[tokens] @ directions.T
             cosines[torch.arange(len(tokens)), tokens] = -2.0
             found.append(cosines.topk(count).indices)
@@ -139,7 +139,7 @@ def text_quality(model: Any, rows: Int[Tensor, "rows length"], *, batch_size: in
     training = model.training
     model.eval()
     total = 0.0
-    for batch in rows.to(model.device).split(batch_size):
+    for batch in torch.split(rows.to(model.device), batch_size):
         logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
         total += float(
             nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="sum")

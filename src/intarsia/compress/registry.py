@@ -1,9 +1,9 @@
 """The methods of compression by name, and how an embedding is described so that an empty one can be made again."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,8 +11,13 @@ from torch import Tensor
 from intarsia.compress.compressed_embedding import CompressedEmbedding
 from intarsia.errors import ConfigError, UnknownNameError
 
+if TYPE_CHECKING:
+    from intarsia.compress.see_methods import SEESettings
+
 # Every class of embedding a saved model may hold, and its home.
 _KINDS: dict[str, str] = {
+    "HashedEmbedding": "intarsia.compress.rebuilt_table",
+    "UnitEmbedding": "intarsia.compress.rebuilt_table",
     "KroneckerEmbedding": "intarsia.compress.rivals.kronecker",
     "QuantizedEmbedding": "intarsia.compress.rivals.quantized",
     "SVDEmbedding": "intarsia.compress.rivals.svd",
@@ -32,7 +37,7 @@ class Job:
         ratio: How many times fewer parameters; None for a method whose ratio is fixed.
         padding_idx: Token whose row is zero, if any.
         seed: Of everything drawn.
-        settings: The method's own settings.
+        settings: Of methods that sum tensor products; their defaults where None.
         progress: Called with the number of steps done since the last call, by methods that are fitted.
     """
 
@@ -41,7 +46,7 @@ class Job:
     ratio: float | None = None
     padding_idx: int | None = None
     seed: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: "SEESettings | None" = None
     progress: Callable[[int], None] | None = None
 
 
@@ -56,6 +61,7 @@ class Method:
         build: Makes the embedding.
         fixed_ratio: Ratio in bytes of a method that knows only one; None where the user chooses.
         trains: Whether the embedding has parameters that the stages of training can improve.
+        fitted: Whether it is found by a fit, with `SEESettings`; others are closed forms.
     """
 
     name: str
@@ -64,6 +70,7 @@ class Method:
     build: Callable[[Job], CompressedEmbedding]
     fixed_ratio: float | None = None
     trains: bool = True
+    fitted: bool = False
 
     def ratio(self, wanted: float | None) -> float | None:
         """Returns the ratio to build for: the one wanted, or the default, or None if the method knows only one.
@@ -94,6 +101,16 @@ def _tensor_train(job: Job) -> CompressedEmbedding:
     from intarsia.compress.rivals.tensor_train import TTEmbedding
 
     return TTEmbedding.from_matrix(job.matrix, ratio=_needed(job.ratio), padding_idx=job.padding_idx)
+
+
+def _product_sums(builder: str) -> Callable[[Job], CompressedEmbedding]:
+    def build(job: Job) -> CompressedEmbedding:
+        from intarsia.compress import see_methods
+
+        made: CompressedEmbedding = getattr(see_methods, builder)(job)
+        return made
+
+    return build
 
 
 def _bits(bits: int) -> Callable[[Job], CompressedEmbedding]:
@@ -128,6 +145,34 @@ METHODS: dict[str, Method] = {
             _kronecker,
         ),
         Method("tt", "A tensor train of three cores.", "TT-SVD, Oseledets 2011; arXiv 1901.10787", _tensor_train),
+        Method(
+            "see",
+            "Sums of tensor products of vectors of sememes, pieces and shapes.",
+            "SEE, arXiv 2412.12204",
+            _product_sums("build_see"),
+            fitted=True,
+        ),
+        Method(
+            "hybrid",
+            "A matrix of low rank, and SEE for what it leaves.",
+            "ours",
+            _product_sums("build_hybrid"),
+            fitted=True,
+        ),
+        Method(
+            "morphte",
+            "Sums of tensor products of vectors of pieces.",
+            "MorphTE, arXiv 2210.15379",
+            _product_sums("build_pieces"),
+            fitted=True,
+        ),
+        Method(
+            "hashed",
+            "Sums of tensor products of vectors that a hash picks; no structure.",
+            "ours, as a control",
+            _product_sums("build_hashed"),
+            fitted=True,
+        ),
         _few_bits(8),
         _few_bits(4),
         _few_bits(3),

@@ -1,25 +1,25 @@
 """Whether a tokenizer is the one a model was compressed for."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from intarsia.compress.units.unit_map import hash_vocabulary
 from intarsia.errors import ModelError
 
 
 def vocabulary_digest(tokens: Mapping[str, int], size: int) -> str:
-    """Returns a hash of the tokens whose ids are below `size`.
+    """Returns the SHA-256 of the tokens whose ids are below `size`, in the order of their ids.
 
     Args:
         tokens: Token to id, as a tokenizer's `get_vocab()` gives them.
         size: Tokens added later, at the end, do not change the hash.
     """
-    digest = hashlib.sha256()
-    for token, index in sorted(tokens.items(), key=lambda item: (item[1], item[0])):
+    by_id: list[str | None] = [None] * size
+    for token, index in tokens.items():
         if index < size:
-            digest.update(f"{index}\t{token}\n".encode())
-    return digest.hexdigest()
+            by_id[index] = token
+    return hash_vocabulary(by_id)
 
 
 def check_vocabulary(folder: Path, size: int, digest: str) -> None:
@@ -33,8 +33,8 @@ def check_vocabulary(folder: Path, size: int, digest: str) -> None:
     Raises:
         ModelError: If it has others.
     """
-    tokens = _stored_tokens(folder)
-    if not digest or tokens is None or vocabulary_digest(tokens, size) == digest:
+    tokens = _stored_tokens(folder) if digest else None
+    if tokens is None or vocabulary_digest(tokens, size) == digest:
         return
     raise ModelError(
         "the tokenizer is not the one the embedding was compressed for: its tokens differ",

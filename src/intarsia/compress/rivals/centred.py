@@ -62,4 +62,5 @@ class CentredEmbedding(CompressedEmbedding):
             return matrix if self.padding_idx is None else matrix.masked_fill(self._is_padding()[:, None], 0)
 
     def _is_padding(self) -> Tensor:
-        return torch.arange(self.num_embeddings, device=self.mean.device) == self.padding_idx
+        ids = torch.arange(self.num_embeddings, device=self.mean.device)
+        return ids.eq(-1 if self.padding_idx is None else self.padding_idx)

@@ -1,0 +1,192 @@
+"""Sums of tensor products made for a trained matrix: which units, how many vectors, then a fit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from intarsia.compress.budget import plan_budget
+from intarsia.compress.compressed_embedding import CompressedEmbedding
+from intarsia.compress.config import SEEConfig
+from intarsia.compress.fitting import FitConfig, Weighting, fit_matrix
+from intarsia.compress.rebuilt_table import HashedEmbedding, UnitEmbedding
+from intarsia.compress.registry import Job
+from intarsia.compress.see_embedding import SEEEmbedding
+from intarsia.compress.term_table import TermTable
+from intarsia.compress.units import Lexicon, UnitConfig, UnitMap, default_lexicon
+from intarsia.compress.units.config import PARTS
+from intarsia.compress.units.copies import Copying
+from intarsia.compress.units.special_cases import hashed_units
+from intarsia.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class SEESettings:
+    """Settings of methods that sum tensor products.
+
+    Attributes:
+        lexicon: File or folder of a lexicon of your own; by default the one made from WordNet.
+        merges: How many merges of the tokenizer split words into pieces.
+        senses: Senses of a word that get a term.
+        order: Vectors in a product.
+        terms: Terms of a token, once its own are repeated with other copies.
+        copies: How a unit's copies are shared out: `assigned` by a hash, or `all` of them to every token.
+        exact_tokens: So many of the first tokens of the vocabulary keep rows of their own.
+        min_usage: A piece that fewer tokens use is cut.
+        lowrank: Rank of a matrix that is added; by default half the budget for `hybrid` and 0 for others.
+        token_scale: Whether the products of each token have a factor.
+        steps: Steps of the fit.
+        learning_rate: Highest learning rate of the fit.
+        batch_size: Tokens in a step of the fit.
+        weighting: Of tokens in the fit.
+    """
+
+    lexicon: str | None = None
+    merges: int = 4000
+    senses: int = 4
+    order: int = 3
+    terms: int = 36
+    copies: Copying = "assigned"
+    exact_tokens: int = 0
+    min_usage: int = 1
+    lowrank: int | None = None
+    token_scale: bool = False
+    steps: int = 2000
+    learning_rate: float = 0.03
+    batch_size: int = 1024
+    weighting: Weighting = "uniform"
+
+    def __post_init__(self) -> None:
+        if self.terms < 1:
+            raise ConfigError("terms", self.terms, "1 or more")
+        # These check their own fields.
+        self.units()
+        self.see(self.lowrank or 0, 0)
+        self.fit(0)
+
+    def units(self, **changes: Any) -> UnitConfig:
+        """The settings of units."""
+        return replace(
+            UnitConfig(
+                order=self.order,
+                senses=self.senses,
+                merges=self.merges,
+                exact_tokens=self.exact_tokens,
+                min_usage=self.min_usage,
+                parts=PARTS,
+            ),
+            **changes,
+        )
+
+    def see(self, lowrank: int, seed: int) -> SEEConfig:
+        """The settings of the layer."""
+        return SEEConfig(lowrank=lowrank, token_scale=self.token_scale, seed=seed)
+
+    def fit(self, seed: int) -> FitConfig:
+        """The settings of the fit."""
+        return FitConfig(
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            weighting=self.weighting,
+            seed=seed,
+        )
+
+
+def build_see(job: Job) -> CompressedEmbedding:
+    """Sememes, pieces and shapes (SEE)."""
+    settings = _settings(job)
+    return _fitted(job, partial(_of_units, units=_units(job, _lexicon(settings), settings.units()), lowrank=None))
+
+
+def build_hybrid(job: Job) -> CompressedEmbedding:
+    """A matrix of low rank, and SEE for what it leaves."""
+    settings = _settings(job)
+    units = _units(job, _lexicon(settings), settings.units())
+    lowrank = half_of_budget(job) if settings.lowrank is None else settings.lowrank
+    return _fitted(job, partial(_of_units, units=units, lowrank=lowrank))
+
+
+def build_pieces(job: Job) -> CompressedEmbedding:
+    """Pieces alone, every copy of them in every token (MorphTE)."""
+    settings = _settings(job)
+    units = _units(job, None, settings.units(parts=("pieces",)))
+    return _fitted(job, partial(_of_units, units=units, lowrank=None, copies="all"))
+
+
+def build_hashed(job: Job) -> CompressedEmbedding:
+    """Vectors picked by a hash."""
+    return _fitted(job, _of_hashes)
+
+
+def half_of_budget(job: Job) -> int:
+    """Returns the rank whose matrix takes half of what a ratio allows.
+
+    Raises:
+        ConfigError: If that is less than rank 1.
+    """
+    vocab, dim = job.matrix.shape
+    rank = int(vocab * dim / _ratio(job) / 2 / (vocab + dim))
+    if rank < 1:
+        raise ConfigError("ratio", job.ratio, f"at most {vocab * dim / 2 / (vocab + dim):.4g} for a hybrid")
+    return rank
+
+
+def _of_units(job: Job, *, units: UnitMap, lowrank: int | None, copies: Copying | None = None) -> CompressedEmbedding:
+    settings = _settings(job)
+    how = copies or settings.copies
+    config = settings.see(settings.lowrank or 0 if lowrank is None else lowrank, job.seed)
+    vocab, dim = job.matrix.shape
+    plan = plan_budget(
+        vocab,
+        dim,
+        _ratio(job),
+        num_units=len(units.names),
+        order=units.config.order,
+        terms=units.units.shape[1] if how == "all" else settings.terms,
+        num_exact=len(units.exact),
+        copies=how,
+        config=config,
+    )
+    table = units.term_table(plan.num_rows, how, job.seed, terms=settings.terms)
+    return UnitEmbedding.from_units(_empty(job, table, config), units, table, how, job.seed)
+
+
+def _of_hashes(job: Job) -> CompressedEmbedding:
+    settings = _settings(job)
+    vocab, dim = job.matrix.shape
+    config = settings.see(settings.lowrank or 0, job.seed)
+    plan = plan_budget(vocab, dim, _ratio(job), num_units=1, order=settings.order, terms=settings.terms, config=config)
+    table = hashed_units(vocab, plan.num_rows, order=settings.order, terms=settings.terms, seed=job.seed)
+    return HashedEmbedding(_empty(job, table, config), job.seed)
+
+
+def _empty(job: Job, table: TermTable, config: SEEConfig) -> SEEEmbedding:
+    return SEEEmbedding.from_matrix(job.matrix, table, config, padding_idx=job.padding_idx, store_table=False)
+
+
+def _fitted(job: Job, make: Callable[[Job], CompressedEmbedding]) -> CompressedEmbedding:
+    embedding = make(job).to(job.matrix.device)
+    # Its own randomness is seeded; dropout and the like play no part here.
+    with torch.enable_grad():
+        fit_matrix(embedding, job.matrix, _settings(job).fit(job.seed), progress=job.progress)
+    return embedding
+
+
+def _units(job: Job, lexicon: Lexicon | None, config: UnitConfig) -> UnitMap:
+    return UnitMap.from_tokenizer(job.tokenizer, lexicon, config, rows=len(job.matrix))
+
+
+def _lexicon(settings: SEESettings) -> Lexicon:
+    return default_lexicon() if settings.lexicon is None else Lexicon.read(settings.lexicon)
+
+
+def _settings(job: Job) -> SEESettings:
+    return job.settings or SEESettings()
+
+
+def _ratio(job: Job) -> float:
+    assert job.ratio is not None
+    return job.ratio
