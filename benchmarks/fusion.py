@@ -180,7 +180,8 @@ def time_solver(fused: Any, inputs: Any, rounds: int, name: str) -> list[dict[st
         cache.crop(-count)
         return logits
 
-    logits = {part: values.float().unbind(1) for part, values in read(STEPS).items()}
+    # Each step's apart, as decoding gives them.
+    logits = {part: [step.clone() for step in values.float().unbind(1)] for part, values in read(STEPS).items()}
     steps = list(zip(logits["large"], logits["small"], logits[fused.config.experts[0]], strict=True))
 
     def solve(solver: Literal["newton", "grid"]) -> Tensor:

@@ -175,18 +175,17 @@ def _add_moments(sums: Doubles, weights: Floats, values: Floats) -> None:
 
 
 @compiled
-def log_shifts(large: Floats, small: Floats, tuned: Floats, base: Floats, shift: Floats) -> Doubles:
+def log_shifts(large: Floats, small: Floats, tuned: Floats, shift: Floats) -> Doubles:
     """Measures how far experts moved from their small base, and which way that points for the large model.
 
     Args:
         large: Finite logits, as all, `[rows, vocab]`.
         small: `[rows, vocab]`.
         tuned: The experts', `[rows, experts, vocab]`.
-        base: Gets the large logits, largest 0 in every row, `[rows, vocab]`.
         shift: Gets `tuned - small`, centred under the large model, `[rows, experts, vocab]`.
 
     Returns:
-        Log of the sum of `exp(base)`; mean of `log(tuned / small)` under the expert; mean and mean square of it under
+        Log of the sum of `exp(large)`; mean of `log(tuned / small)` under the expert; mean and mean square of it under
         the small base; mean square of the shift under the large model, `[rows, experts, 5]`.
     """
     rows, experts, vocabulary = tuned.shape
@@ -195,7 +194,6 @@ def log_shifts(large: Floats, small: Floats, tuned: Floats, base: Floats, shift:
     by_tuned = np.empty(vocabulary, np.float32)
     for row in range(rows):
         top = largest_of(large[row])
-        _subtract(large[row], top, base[row])
         large_sum = _weigh(large[row], top, by_large)
         small_top = largest_of(small[row])
         small_sum = _weigh(small[row], small_top, by_small)
@@ -207,20 +205,14 @@ def log_shifts(large: Floats, small: Floats, tuned: Floats, base: Floats, shift:
             offset = np.float32(tuned_top + np.log(tuned_sum) - small_top - np.log(small_sum))
             for index in range(vocabulary):
                 ratio[index] = logits[index] - small[row, index] - offset
-            found[row, expert, 0] = np.log(large_sum)
+            found[row, expert, 0] = top + np.log(large_sum)
             found[row, expert, 1] = _weighted_sums(ratio, by_tuned)[0] / tuned_sum
             first, second = _weighted_sums(ratio, by_small)
             found[row, expert, 2] = first / small_sum
             found[row, expert, 3] = second / small_sum
-            _subtract(ratio, np.float32(_weighted_sums(ratio, by_large)[0] / large_sum), ratio)
+            ratio -= np.float32(_weighted_sums(ratio, by_large)[0] / large_sum)
             found[row, expert, 4] = _weighted_sums(ratio, by_large)[1] / large_sum
     return found
-
-
-@compiled
-def _subtract(values: Floats, number: np.float32, differences: Floats) -> None:
-    for index in range(len(values)):
-        differences[index] = values[index] - number
 
 
 @compiled

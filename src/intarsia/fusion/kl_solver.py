@@ -236,7 +236,7 @@ def _beyond_reach(shifts: Shifts, expert: Tensor, target: Tensor) -> Tensor:
     """Whether the forward target exceeds `-log P(argmax s)`, which alpha = infinity would give."""
     family = shifts.family
     # No token is likelier than the likeliest, so most often there is nothing to look for.
-    if not bool((target > family.log_norm[:, 0]).any()):
+    if not bool((target > (family.log_norm - family.base.amax(-1))[:, 0]).any()):
         return torch.zeros_like(target, dtype=torch.bool)
     # Shifts are centred and 0 at tokens left out, so that these are not the largest unless nothing moves.
     peak = family.shift.argmax(-1).gather(-1, expert[:, None])

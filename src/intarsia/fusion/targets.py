@@ -77,14 +77,14 @@ def measure_shifts(
 def _measure_compiled(large: Tensor, small: Tensor, experts: Sequence[Tensor]) -> Shifts:
     tuned = torch.stack(list(experts), 1) if len(experts) > 1 else experts[0][:, None]
     of_large, of_small, of_tuned = (logits.detach().contiguous().numpy() for logits in (large, small, tuned))
-    base, shift = np.empty_like(of_large), np.empty_like(of_tuned)
+    shift = np.empty_like(of_tuned)
 
     def measure(rows: slice) -> kernels.Doubles:
-        return kernels.log_shifts(of_large[rows], of_small[rows], of_tuned[rows], base[rows], shift[rows])
+        return kernels.log_shifts(of_large[rows], of_small[rows], of_tuned[rows], shift[rows])
 
     found = torch.from_numpy(kernels.in_threads(len(shift), shift[0].size, measure))
     log_norm, forward, small_mean, small_square, large_variance = found.unbind(-1)
-    family = ShiftFamily(torch.from_numpy(base)[:, None], torch.from_numpy(shift), log_norm[:, :1])
+    family = ShiftFamily(torch.from_numpy(of_large)[:, None], torch.from_numpy(shift), log_norm[:, :1])
     return _shifts(family, forward, -small_mean, small_square - small_mean**2, large_variance)
 
 

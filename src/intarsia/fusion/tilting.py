@@ -31,7 +31,7 @@ class ShiftFamily(NamedTuple):
     """The large model's distributions and, for each, one direction per expert to tilt it in.
 
     Attributes:
-        base: Log-weights of P, largest 0 in every row; -inf at tokens left out, `[rows, 1, vocab]`.
+        base: Log-weights of P up to a constant per row; -inf at tokens left out, `[rows, 1, vocab]`.
         shift: Centred `s`; 0 at tokens left out, `[rows, shifts, vocab]`.
         log_norm: Log of the sum of the base's weights, `[rows, 1]`.
     """
