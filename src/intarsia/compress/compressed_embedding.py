@@ -86,7 +86,7 @@ class CompressedEmbedding(nn.Module, ABC):
             return nn.functional.linear(hidden, self._padded_rows(ids))
 
         parts = []
-        for ids in torch.arange(self.num_embeddings, device=hidden.device).split(chunk):
+        for ids in torch.split(torch.arange(self.num_embeddings, device=hidden.device), chunk):
             if torch.is_grad_enabled():
                 parts.append(checkpoint(part, hidden, ids, use_reentrant=False))
             else:
@@ -98,7 +98,7 @@ class CompressedEmbedding(nn.Module, ABC):
         device = next(self.parameters(), next(self.buffers(), torch.empty(0))).device
         with torch.no_grad():
             every = torch.arange(self.num_embeddings, device=device)
-            return torch.cat([self._padded_rows(ids) for ids in every.split(CHUNK)])
+            return torch.cat([self._padded_rows(ids) for ids in torch.split(every, CHUNK)])
 
     def parameter_count(self) -> int:
         """Returns how many numbers are trained."""

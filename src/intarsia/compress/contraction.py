@@ -97,7 +97,7 @@ class _InnerProducts(torch.autograd.Function):
         out = hidden.new_zeros(len(hidden), len(index))
         half = len(sizes) // 2
         left_size = math.prod(sizes[:half])
-        states = hidden.unflatten(1, (left_size, -1))
+        states = hidden.reshape(len(hidden), left_size, -1)
         for block in _blocks(index, active):
             vectors = _vectors(weight, block, sizes)
             left, right = _product(vectors[:half], vectors[0]), _product(vectors[half:], vectors[0])
@@ -124,12 +124,12 @@ class _Block(NamedTuple):
 
     Attributes:
         tokens: Which of the tokens asked for.
-        index: Rows of their vectors, by slot.
+        rows: Rows of their vectors, by slot.
         mask: Which terms count; None if all do.
     """
 
     tokens: slice | Int[Tensor, "block"]
-    index: Int[Tensor, "order block terms"]
+    rows: Int[Tensor, "order block terms"]
     mask: Bool[Tensor, "block terms"] | None
 
 
@@ -145,14 +145,14 @@ def _blocks(index: Int[Tensor, "tokens order terms"], active: Int[Tensor, "token
             yield _Block(tokens, index[tokens, :, :most].transpose(0, 1).contiguous(), None)
         return
     counts, order = active.sort(descending=True)
-    for tokens, count in zip(order.split(size), counts.split(size), strict=True):
+    for chosen, count in zip(torch.split(order, size), torch.split(counts, size), strict=True):
         most, fewest = int(count[0]), int(count[-1])
         if not most:
             return
         mask = None
         if fewest < most:
             mask = torch.arange(most, device=count.device) < count[:, None]
-        yield _Block(tokens, index[tokens, :, :most].transpose(0, 1).contiguous(), mask)
+        yield _Block(chosen, index[chosen, :, :most].transpose(0, 1).contiguous(), mask)
 
 
 def _vectors(
@@ -160,8 +160,8 @@ def _vectors(
 ) -> list[Float[Tensor, "size block terms"]]:
     """The vectors of each slot; those of terms that do not count are zero in the first."""
     # Whole rows first: reading them number by number would look each of them up once a number.
-    rows = weight.index_select(0, block.index.flatten()).t().contiguous().unflatten(1, block.index.shape)
-    found = [rows[:size, slot] for slot, size in enumerate(sizes)]
+    whole = weight.index_select(0, block.rows.flatten()).t().contiguous().view(-1, *block.rows.shape)
+    found = [whole[:size, slot] for slot, size in enumerate(sizes)]
     if block.mask is not None:
         found[0] = found[0] * block.mask
     return found
@@ -182,15 +182,15 @@ def _add_gradient(
     sizes: Sequence[int],
 ) -> None:
     """Adds the gradient of the vectors, given that of their sums of products."""
-    tensor = gradient.unflatten(1, tuple(sizes))
-    parts = into.new_zeros(into.shape[1], *block.index.shape)
+    tensor = gradient.reshape(-1, *sizes)
+    parts = into.new_zeros(into.shape[1], *block.rows.shape)
     for slot, size in enumerate(sizes):
         others = _product(vectors[:slot] + vectors[slot + 1 :], vectors[0])
         matrix = tensor.movedim(slot + 1, 1).reshape(len(tensor), size, -1)
         parts[:size, slot] = (matrix @ others.permute(1, 0, 2)).transpose(0, 1)
     if block.mask is not None:
         parts[:, 0] *= block.mask
-    _scatter(into, block.index, parts)
+    _scatter(into, block.rows, parts)
 
 
 def _product(

@@ -36,7 +36,7 @@ def schmidt_coefficients(
             f"the vectors have {vectors.shape[-1]} numbers, but the slots {' x '.join(map(str, sizes))}",
             fix="give sums of products before they are cut to the length of a row",
         )
-    matrices = vectors.unflatten(-1, (math.prod(sizes[:cut]), -1))
+    matrices = vectors.reshape(*vectors.shape[:-1], math.prod(sizes[:cut]), -1)
     singular_values: Tensor = torch.linalg.svdvals(matrices)
     return singular_values
 

@@ -307,7 +307,7 @@ class SEEEmbedding(CompressedEmbedding):
             if self.padding_idx is not None:
                 ids = torch.arange(self.num_embeddings, device=made.device)
                 made = made.masked_fill(ids == self.padding_idx, 0)
-        return made.unflatten(0, hidden.shape[:-1])
+        return made.view(*hidden.shape[:-1], -1)
 
     # Sizes
 
@@ -391,7 +391,7 @@ class SEEEmbedding(CompressedEmbedding):
                 return tensor.to(made.device)
             return made
 
-        return super()._apply(keep_precision, recurse)
+        return super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         """Returns sizes for `print(model)`."""

@@ -16,11 +16,11 @@ class PackedTerms(NamedTuple):
     """A term table as the layer reads it.
 
     Attributes:
-        index: Row of the trained table that stands in each slot of each term.
+        rows: Row of the trained table that stands in each slot of each term.
         active: How many terms a token has: the first so many.
     """
 
-    index: Int[Tensor, "vocab order terms"]
+    rows: Int[Tensor, "vocab order terms"]
     active: Int[Tensor, "vocab"]
 
 
@@ -148,8 +148,8 @@ def _check_exact(table: TermTable) -> None:
         raise InputError(
             f"token id {int(outside[0])} is out of range", where="exact", fix=f"use ids from 0 to {vocab - 1}"
         )
-    if len(exact.unique()) < len(exact):
-        values, counts = exact.unique(return_counts=True)
+    values, counts = torch.unique(exact, return_counts=True)
+    if len(values) < len(exact):
         raise InputError(f"token id {int(values[counts.argmax()])} is listed twice", where="exact", fix="list it once")
     dense = torch.zeros(vocab, dtype=torch.bool)
     dense[exact.long()] = True
