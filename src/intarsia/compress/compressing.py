@@ -225,6 +225,10 @@ def save_compressed(
 
 
 def _sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
-    """Returns a model of new modules with the same weight tensors, so that modules can be put in other ones' place."""
-    weights: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    """Returns a model of new modules on the same memory, so that modules can be put in other ones' place."""
+    weights: dict[int, Any] = {
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
+        for parameter in model.parameters()
+    }
+    weights |= {id(buffer): buffer for buffer in model.buffers()}
     return copy.deepcopy(model, weights)
