@@ -63,6 +63,18 @@ def test_families_are_states_of_their_kind(n):
     assert np.sum(np.abs(stabilizer)) == pytest.approx(2**n)
 
 
+def test_real_and_symmetric_states_are_so():
+    values = paulis.expectations_of(states.real_state(3, RNG))
+    assert max(abs(value) for label, value in values.items() if label.count("Y") % 2) < 1e-15
+    psi = states.symmetric_state(3, RNG)
+    values = paulis.expectations_of(psi)
+    assert values["XYZ"] == pytest.approx(values["ZXY"]) == pytest.approx(values["YXZ"])
+    assert abs(values["XYZ"]) > 1e-3
+    # Dicke states have the same weight on average: that of |111> as much as that of the three with a single one.
+    weights = np.mean([np.abs(states.symmetric_state(3, RNG)) ** 2 for _ in range(2000)], axis=0)
+    assert [weights[0], 3 * weights[1], 3 * weights[3], weights[7]] == pytest.approx([0.25] * 4, abs=0.03)
+
+
 def test_stabilizer_states_are_of_many_kinds():
     drawn = {tuple(np.round(paulis.pauli_expectations(states.stabilizer_state(2, RNG)), 6) + 0.0) for _ in range(60)}
     entangled = [values for values in drawn if all(abs(values[index]) < 0.5 for index in (1, 2, 3, 4, 8, 12))]

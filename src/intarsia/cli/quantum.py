@@ -28,7 +28,7 @@ def posterior(
         str,
         typer.Argument(
             help="A .npy file of amplitudes or of a density matrix; or ghz, w, and at random haar, product, "
-            "stabilizer, ghz-noise."
+            "stabilizer, ghz-noise, real, symmetric."
         ),
     ],
     qubits: Annotated[int, typer.Option(help="Qubits of a named state.")] = 2,
@@ -60,6 +60,7 @@ def posterior(
     """
     import warnings
 
+    from intarsia.engine.progress import ProgressBar
     from intarsia.quantum.posterior.chain import MixedStateWarning, posterior_chain
     from intarsia.quantum.posterior.config import ChainConfig
     from intarsia.quantum.posterior.figures import check_picture_path, draw_cumulative, save_picture
@@ -72,22 +73,30 @@ def posterior(
         array = read_state(state, normalise=normalise, reverse_qubits=reverse_qubits)
     else:
         array = named_state(state, qubits, seed=seed, force=force)
-    with warnings.catch_warnings(record=True) as caught:
+    walk = [label.strip() for label in order.split(",")] if "," in order else order
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        ProgressBar("components", array.shape[0] ** 2 - 1, shown=not json) as bar,
+    ):
         warnings.simplefilter("always")
-        chain = posterior_chain(array, order.split(",") if "," in order else order, config, seed=seed)
+        chain = posterior_chain(
+            array, walk, config, seed=seed, progress=lambda done: bar.update(completed=done, failed=0)
+        )
     for warning in {str(item.message): item for item in caught}.values():
         kind = "note" if issubclass(warning.category, MixedStateWarning) else "warning"
         console.say(f"{kind}: {warning.message}")
+    name = state if state.endswith(".npy") or state in ("ghz", "w") else f"{state}, seed {seed}"
+    walked = "own order" if isinstance(walk, list) else f"order {order}" + f", seed {seed}" * (order == "random")
     if plot is not None:
-        save_picture(draw_cumulative(chain, title=f"{state}, {estimator}, {order[:20]}"), plot)
+        save_picture(draw_cumulative(chain, title=f"{Path(name).name}, {walked}, {estimator}"), plot)
         console.say(f"wrote {plot}")
     if json:
-        console.print_json(chain.to_json())
+        console.print_json({"state": state, "order": order, "seed": seed, **chain.to_json()})
         return
-    _show(chain, rows)
+    _show(chain, rows, f"{name}: {chain.n} qubits, {walked}, {estimator}, {divergence}, eps {eps:g}")
 
 
-def _show(chain: "PosteriorChain", rows: int) -> None:
+def _show(chain: "PosteriorChain", rows: int, walk: str) -> None:
     columns = {"label": "component", "value": "true r", "prediction": "predicted m"}
     if chain.config.estimator == "interval":
         columns |= {"lower": "lower", "upper": "upper"}
@@ -107,31 +116,33 @@ def _show(chain: "PosteriorChain", rows: int) -> None:
             for row in shown
         ],
         columns,
-        title="Posterior information (reconstruction)",
+        title=f"Posterior information (reconstruction) of {walk}",
     )
     hidden, skipped = len(walked) - len(shown), len(chain.components) - len(walked)
     if hidden:
         console.say(f"{hidden} more rows; --rows 0 shows all")
     if skipped:
-        console.say(f"{skipped} components skipped: they add at most {chain.remainder:.2g}")
+        console.say(f"{skipped} components skipped: they add at most {chain.remainder:.2g}; --stop-below 0 walks them")
+    if chain.failed:
+        console.say(f"{chain.failed} rows failed, so there is no total; a larger --eps keeps the state off the border")
     console.print_table(_totals(chain), {"what": "", "value": "value"})
 
 
-def _totals(chain: "PosteriorChain") -> list[dict[str, Any]]:
-    unit = " bits" if chain.config.divergence == "kl" else ""
+def _totals(chain: "PosteriorChain") -> list[dict[str, str]]:
+    unit = ", bits" if chain.config.divergence == "kl" else ""
     if chain.total is None:
-        lines: list[dict[str, Any]] = [{"what": f"total: none, {chain.failed} rows failed", "value": None}]
+        lines: list[tuple[str, float | None]] = [("total: none, a row failed", None)]
     else:
-        lines = [{"what": f"total ({chain.config.divergence}){unit}", "value": round(chain.total, 6)}]
-    lines.append({"what": "at most, with what was skipped", "value": (chain.total or 0.0) + chain.remainder})
-    if chain.total is None or not chain.remainder:
-        lines.pop()
+        lines = [(f"total ({chain.config.divergence}){unit}", chain.total)]
+        if chain.remainder:
+            lines.append(("at most, with what was skipped", chain.total + chain.remainder))
     if chain.config.estimator == "maxent":
-        lines.append({"what": "proved bound of I_KL, bits (T2)", "value": chain.bounds.kl})
-        lines.append({"what": "proved bound of I_post (T3)", "value": chain.bounds.sq})
+        lines.append(("proved bound of I_KL, bits (T2)", chain.bounds.kl))
+        lines.append(("proved bound of I_post (T3)", chain.bounds.sq))
         if chain.bounds.conjecture is not None:
-            lines.append({"what": "conjectured bound of I_post (C1), not proved", "value": chain.bounds.conjecture})
-    return lines
+            lines.append(("conjectured bound of I_post (C1), not proved", chain.bounds.conjecture))
+    # Totals meet bounds in the last digits.
+    return [{"what": what, "value": "–" if value is None else f"{value:.6f}"} for what, value in lines]
 
 
 @app.command()

@@ -21,7 +21,7 @@ def qnn(
     ] = "iris",
     classes: Annotated[str, typer.Option(help="Labels that take part, e.g. 3,6; empty: the data's own choice.")] = "",
     label: Annotated[str, typer.Option(help="Column (CSV) or array (NPZ) of the labels.")] = "y",
-    train: Annotated[int, typer.Option(help="Training samples; 0: 70 % of all.")] = 0,
+    train: Annotated[int, typer.Option(help="Training samples; 0: 70 % of all, of named sets at most 200.")] = 0,
     test: Annotated[int, typer.Option(help="Test samples at most; 0: all others.")] = 0,
     qubits: Annotated[int, typer.Option(help="Number of qubits.")] = 4,
     layers: Annotated[int | None, typer.Option(help="Layers; by default 6, or as many as a tree has.")] = None,

@@ -20,7 +20,7 @@ class SweepRecipe:
     """
 
     states: dict[str, int] = field(default_factory=lambda: {"2": 47, "3": 47, "4": 3})
-    families: tuple[str, ...] = ("haar", "ghz", "w", "product", "ghz-noise")
+    families: tuple[str, ...] = ("haar", "ghz", "w", "product", "ghz-noise", "real", "symmetric")
     orders: tuple[str, ...] = ("desc", "weight", "random")
     eps: float = 2e-3
 
@@ -67,8 +67,8 @@ class LargeRecipe:
         eps: Share of the maximally mixed state.
     """
 
-    families: tuple[str, ...] = ("haar", "ghz", "stabilizer")
-    orders: tuple[str, ...] = ("desc",)
+    families: tuple[str, ...] = ("haar", "ghz", "w", "product", "stabilizer", "real", "symmetric")
+    orders: tuple[str, ...] = ("desc", "weight")
     eps: float = 2e-3
 
 

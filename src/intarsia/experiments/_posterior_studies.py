@@ -77,6 +77,7 @@ def climb_study(n: int, restarts: int, recipe: ClimbRecipe, seed: int, backend: 
                 "divergence": divergence,
                 "best": found.best,
                 "totals": found.totals,
+                "starts": found.starts,
                 "evaluations": found.evaluations,
                 "failed": found.failed,
                 "finer_eps": finer.eps,

@@ -96,7 +96,7 @@ def pauli_expectations(state: object, *, normalise: bool = False) -> Float[np.nd
 
     Args:
         state: A state vector, a density matrix, or an object of Qiskit or PennyLane that holds one.
-        normalise: Whether a vector of another norm is divided by it.
+        normalise: Whether a state of another norm or trace is divided by it.
 
     Raises:
         InputError: If it is not a state.
@@ -106,13 +106,13 @@ def pauli_expectations(state: object, *, normalise: bool = False) -> Float[np.nd
     return table.take(_lexicographic(len(array).bit_length() - 1))
 
 
-def expectations_of(state: object) -> dict[str, float]:
-    """The expectation value of every string but the identity, by label.
+def expectations_of(state: object, *, normalise: bool = False) -> dict[str, float]:
+    """The expectation value of every string but the identity, by label; arguments as of `pauli_expectations`.
 
     Raises:
         InputError: If it is not a state.
     """
-    values = pauli_expectations(state)
+    values = pauli_expectations(state, normalise=normalise)
     n = (len(values).bit_length() - 1) // 2
     return dict(zip(labels(n), values[1:].tolist(), strict=True))
 

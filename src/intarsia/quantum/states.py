@@ -118,6 +118,21 @@ def haar_state(n: int, rng: np.random.Generator) -> Complex[np.ndarray, " dim"]:
     return vector / np.linalg.norm(vector)
 
 
+def real_state(n: int, rng: np.random.Generator) -> Complex[np.ndarray, " dim"]:
+    """A pure state with real amplitudes, drawn from the distribution that orthogonal matrices leave alone."""
+    vector = rng.standard_normal(1 << n)
+    return (vector / np.linalg.norm(vector)).astype(complex)
+
+
+def symmetric_state(n: int, rng: np.random.Generator) -> Complex[np.ndarray, " dim"]:
+    """A pure state that no exchange of qubits changes, drawn from the unitarily invariant distribution of these."""
+    ones = np.bitwise_count(np.arange(1 << n))
+    shells = np.bincount(ones)
+    by_ones = (rng.standard_normal(n + 1) + 1j * rng.standard_normal(n + 1)) / np.sqrt(shells)
+    vector = by_ones[ones]
+    return vector / np.linalg.norm(vector)
+
+
 def ghz_state(
     n: int, *, angle: float = np.pi / 4, rng: np.random.Generator | None = None
 ) -> Complex[np.ndarray, " dim"]:
@@ -174,6 +189,8 @@ FAMILIES: dict[str, Callable[[int, np.random.Generator], Complex[np.ndarray, " d
     "product": product_state,
     "stabilizer": stabilizer_state,
     "ghz-noise": noisy_ghz_state,
+    "real": real_state,
+    "symmetric": symmetric_state,
 }
 """Random pure states by the name of their family: number of qubits, generator -> vector."""
 

@@ -76,8 +76,10 @@ def test_intervals_are_those_of_the_reference(case):
 
 
 @pytest.mark.parametrize("order", ["desc", "asc", "weight", "random"])
-@pytest.mark.parametrize("estimator", ["maxent", "least-norm"])
+@pytest.mark.parametrize("estimator", ["maxent", "interval", "least-norm"])
 def test_a_pure_qubit_has_one(order, estimator):
+    if estimator == "interval":
+        pytest.importorskip("clarabel", reason="the extra 'quantum' is not installed")
     found = posterior_chain(haar(1, 3), order, ChainConfig(estimator=estimator, eps=1e-5, **WALK_ALL))
     assert found.total == pytest.approx(1, abs=1e-3)
 
@@ -125,6 +127,18 @@ def test_stabilizer_states_have_n_ones(order, n):
 def test_product_states_have_n_when_single_qubits_come_first(n):
     psi = states.product_state(n, np.random.default_rng(n))
     assert posterior_chain(psi, "weight", ChainConfig(eps=1e-4)).total == pytest.approx(n, abs=2e-3)
+    # Any order will do in which a qubit's own strings stand before those that contain them.
+    walk = chain.order_components(paulis.expectations_of(psi), "random", seed=5)
+    late = [label for label in walk if paulis.weight(label) > 1]
+    for label in [label for label in walk if paulis.weight(label) == 1]:
+        late.insert(next(i for i, other in enumerate(late) if _contains(other, label)), label)
+    weights = [paulis.weight(label) for label in late]
+    assert weights != sorted(weights)
+    assert posterior_chain(psi, late, ChainConfig(eps=1e-4)).total == pytest.approx(n, abs=2e-3)
+
+
+def _contains(label, single):
+    return all(letter in ("I", other) for letter, other in zip(single, label, strict=True))
 
 
 def test_two_commuting_values_predict_their_product():
@@ -154,7 +168,7 @@ def matrix(completion: Completion) -> np.ndarray:
     return paulis.matrix_of(completion.expectations) / len(completion.expectations)
 
 
-@pytest.mark.parametrize("order", ["desc", "random", "weight"])
+@pytest.mark.parametrize("order", ["desc", "asc", "random", "weight"])
 def test_t1_relative_entropies_telescope(order):
     rho = states.depolarise(states.density_matrix(haar(2, 5)), 1e-2)
     values = paulis.expectations_of(rho)
@@ -189,7 +203,7 @@ def test_t2_and_t3_hold_on_every_chain_and_step(family, order):
         before = row.entropy
 
 
-@pytest.mark.parametrize("order", ["desc", "weight", "random"])
+@pytest.mark.parametrize("order", ["desc", "asc", "weight", "random"])
 def test_t4_purities_telescope_and_bound(order):
     rho = states.depolarise(states.density_matrix(haar(2, 6)), 1e-2)
     values = paulis.expectations_of(rho)
@@ -222,26 +236,48 @@ def test_relabelled_qubits_give_the_same_total():
     assert posterior_chain(swapped, [label[::-1] for label in walk]).total == pytest.approx(one, abs=1e-8)
 
 
-def test_clifford_conjugation_gives_the_same_total():
-    # Hadamard on the first qubit exchanges X and Z there.
-    psi = haar(2, 9)
-    turned = np.kron(np.array([[1, 1], [1, -1]]) / np.sqrt(2), np.eye(2)) @ psi
+_CLIFFORDS = {
+    "Hadamard": np.kron(np.array([[1, 1], [1, -1]]) / np.sqrt(2), np.eye(2)),
+    "phase": np.kron(np.diag([1, 1j]), np.eye(2)),
+    "CNOT": np.eye(4)[[0, 1, 3, 2]],
+}
+
+
+@pytest.mark.parametrize("name", _CLIFFORDS)
+@pytest.mark.parametrize("estimator", ["maxent", "interval"])
+def test_clifford_conjugation_gives_the_same_total(name, estimator):
+    if estimator == "interval":
+        pytest.importorskip("clarabel", reason="the extra 'quantum' is not installed")
+    gate, psi = _CLIFFORDS[name], haar(2, 9)
     walk = chain.order_components(paulis.expectations_of(psi), "random", seed=4)
-    exchange = {"X": "Z", "Z": "X"}
-    mapped = [exchange.get(label[0], label[0]) + label[1] for label in walk]
-    one, other = posterior_chain(psi, walk).total, posterior_chain(turned, mapped).total
-    assert other == pytest.approx(one, abs=1e-8)
+    mapped, signs = [], []
+    for label in walk:
+        turned = gate @ paulis.pauli_matrix(label) @ gate.conj().T
+        overlaps = {other: np.trace(turned @ paulis.pauli_matrix(other)).real / 4 for other in walk}
+        mapped.append(max(overlaps, key=lambda other: abs(overlaps[other])))
+        signs.append(overlaps[mapped[-1]])
+    assert sorted(mapped) == sorted(walk)
+    assert name == "Hadamard" or min(signs) == pytest.approx(-1)
+    one, other = (
+        posterior_chain(state, order, ChainConfig(estimator=estimator, eps=1e-2))
+        for state, order in ((psi, walk), (gate @ psi, mapped))
+    )
+    assert other.total == pytest.approx(one.total, abs=1e-7 if estimator == "maxent" else 1e-5)
+    assert [row.value for row in other.components] == pytest.approx(
+        [sign * row.value for sign, row in zip(signs, one.components, strict=True)]
+    )
 
 
 @pytest.mark.parametrize("estimator", ["maxent", "least-norm"])
-@pytest.mark.parametrize("family", ["ghz-plain", "w-plain", "stabilizer", "haar"])
-def test_structure_does_not_change_the_chain(estimator, family):
+@pytest.mark.parametrize("order", ["desc", "random"])
+@pytest.mark.parametrize("family", ["ghz-plain", "w-plain", "symmetric", "real", "stabilizer", "haar"])
+def test_structure_does_not_change_the_chain(estimator, family, order):
     if family.endswith("plain"):
         psi = states.named_state(family.partition("-")[0], 2)
     else:
         psi = states.draw_state(family, 2, np.random.default_rng(2))
     one, other = (
-        posterior_chain(psi, "random", ChainConfig(estimator=estimator, eps=1e-2, structure=structure, **WALK_ALL))
+        posterior_chain(psi, order, ChainConfig(estimator=estimator, eps=1e-2, structure=structure, **WALK_ALL))
         for structure in (True, False)
     )
     assert [row.prediction for row in one.components] == pytest.approx(
@@ -320,6 +356,13 @@ def test_bounds_say_what_is_proved():
 
 
 # Bad input
+
+
+def test_a_state_of_another_norm_is_refused_or_divided():
+    psi = haar(1, 0)
+    with pytest.raises(InputError, match=r"norm 3, not 1(?s:.*)normalise=True"):
+        posterior_chain(3 * psi)
+    assert posterior_chain(3 * psi, normalise=True).total == pytest.approx(posterior_chain(psi).total)
 
 
 def test_a_mixed_state_is_warned_about_and_can_exceed_its_entropy_bound():

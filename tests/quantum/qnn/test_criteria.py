@@ -113,6 +113,15 @@ def test_what_the_null_shows_too_is_not_confirmed(runs: list[TrackedRun]) -> Non
     assert "claim 1, I(Di:Mo) grows: seen, but not told from the null: 6 of 6" in text
 
 
+def test_too_few_seeds_are_said_to_be_too_few(runs: list[TrackedRun]) -> None:
+    few = [each for each in runs if each.seed < 3]
+    assert "take at least 4" in verdict_text(few, DataConfig(), CircuitConfig(), TRAINING)
+    assert "take at least 4" not in verdict_text(runs, DataConfig(), CircuitConfig(), TRAINING)
+    assert verdict_text([each for each in runs if each.seed < 4], DataConfig(), CircuitConfig(), TRAINING).count(
+        "confirmed in this configuration: 4 of 4"
+    )
+
+
 def test_the_page_holds_verdict_pictures_and_runs(runs: list[TrackedRun]) -> None:
     from intarsia.experiments.report import render
 

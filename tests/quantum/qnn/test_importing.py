@@ -1,4 +1,4 @@
-"""Circuits of other libraries, by stand-ins that look like them; the benchmark imports the real ones."""
+"""Circuits of other libraries, by stand-ins that look like them; `test_other_libraries` imports the real ones."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -19,13 +19,15 @@ CNOT_LITTLE = np.eye(4)[[0, 3, 2, 1]]  # the same in Qiskit's order: the first q
 class Operation:
     """As PennyLane's: a matrix and wires."""
 
-    def __init__(self, name: str, matrix: Any, wires: list[Any]) -> None:
-        self.name, self.wires, self._matrix = name, wires, matrix
+    def __init__(self, name: str, matrix: Any, wires: list[Any], decomposition: Any = ()) -> None:
+        self.name, self.wires, self._matrix, self._decomposition = name, wires, matrix, list(decomposition)
+        self.has_matrix, self.has_decomposition = matrix is not None, bool(self._decomposition)
 
     def matrix(self) -> Any:
-        if self._matrix is None:
-            raise RuntimeError("undefined")
         return self._matrix
+
+    def decomposition(self) -> list[Any]:
+        return self._decomposition
 
 
 def tape(*operations: Operation) -> SimpleNamespace:
@@ -48,12 +50,8 @@ class QiskitCircuit:
 
 
 def gate(name: str, matrix: Any, **more: Any) -> SimpleNamespace:
-    def to_matrix() -> Any:
-        if matrix is None:
-            raise RuntimeError("no matrix")
-        return matrix
-
-    return SimpleNamespace(name=name, params=[], to_matrix=to_matrix, **more)
+    known = {} if matrix is None else {"to_matrix": lambda: matrix, "__array__": lambda: matrix}
+    return SimpleNamespace(name=name, params=[], **known, **more)
 
 
 def test_a_tape_is_taken_over_in_the_order_of_its_wires() -> None:
@@ -78,8 +76,7 @@ def test_wires_are_sorted_by_default() -> None:
 
 
 def test_templates_without_a_matrix_are_decomposed() -> None:
-    layer = Operation("Layer", None, [0, 1])
-    layer.decomposition = lambda: [Operation("H", H, [0]), Operation("CNOT", CNOT, [0, 1])]  # type: ignore[attr-defined]
+    layer = Operation("Layer", None, [0, 1], [Operation("H", H, [0]), Operation("CNOT", CNOT, [0, 1])])
     found = import_circuit(tape(layer))
     assert [each.name for each in found.gates] == ["H", "CNOT"]
 

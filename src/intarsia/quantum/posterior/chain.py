@@ -134,6 +134,7 @@ def posterior_chain(
     config: ChainConfig | None = None,
     *,
     seed: int = 0,
+    normalise: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> PosteriorChain:
     """Walks a state's components and counts what each adds to what those before it imply.
@@ -143,6 +144,7 @@ def posterior_chain(
         order: `"desc"`, `"asc"`, `"weight"`, `"random"`, or all strings in an order of your own.
         config: The settings.
         seed: Of the random order.
+        normalise: Whether a state of another norm or trace is divided by it.
         progress: Called with the number of rows that are done.
 
     Raises:
@@ -153,7 +155,7 @@ def posterior_chain(
         MixedStateWarning: If the state is mixed, so that the bounds of pure states are not for it.
     """
     config = config or ChainConfig()
-    given = density_matrix(state)
+    given = density_matrix(state, normalise=normalise)
     n = len(given).bit_length() - 1
     config.check_size(n)
     pure = 1 - float(np.vdot(given, given).real) < _PURE

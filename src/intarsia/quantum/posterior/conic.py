@@ -143,7 +143,7 @@ def _clarabel(
     q: Float[np.ndarray, " variables"], a: Any, b: Float[np.ndarray, " entries"], cone: Cone, tol: float, refine: bool
 ) -> Solved:
     try:
-        import clarabel  # type: ignore[import-untyped, unused-ignore]
+        import clarabel
     except ImportError:
         raise MissingExtraError("clarabel", "quantum") from None
     settings = clarabel.DefaultSettings()
@@ -168,7 +168,7 @@ def _scs(
     q: Float[np.ndarray, " variables"], a: Any, b: Float[np.ndarray, " entries"], cone: Cone, tol: float
 ) -> Solved:
     try:
-        import scs  # type: ignore[import-untyped, unused-ignore]
+        import scs
     except ImportError:
         raise MissingExtraError("scs", "quantum") from None
     order = cone.scs_order

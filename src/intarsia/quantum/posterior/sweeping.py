@@ -105,7 +105,7 @@ def summarise(records: list[dict[str, Any]]) -> SweepSummary:
 
 def run_trial(n: int, family: str, order: str, index: int, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     """One chain of a sweep."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
+    from threadpoolctl import threadpool_limits
 
     state_seed = np.random.SeedSequence([seed, n, zlib.crc32(family.encode()), index])
     psi = draw_state(family, n, np.random.default_rng(state_seed))

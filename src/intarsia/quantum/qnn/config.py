@@ -136,7 +136,7 @@ class DataConfig:
         classes: The labels that take part, in this order; empty: iris 1 and 2, digits and MNIST 3 and 6, else all
             there are.
         label: Column of a CSV file, or array of an NPZ file (beside `X`), that holds the labels.
-        train: Training samples, drawn evenly over the classes' shares; 0: 70 % of all.
+        train: Training samples, with the classes' shares of all; 0: 70 % of all, of the named sets at most 200.
         test: Test samples at most; 0: all others.
 
     Raises:

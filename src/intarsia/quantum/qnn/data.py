@@ -19,6 +19,7 @@ Labels = npt.NDArray[np.int64]
 _OPENML = {"mnist": "mnist_784", "fashion-mnist": "Fashion-MNIST"}
 _DEFAULT_CLASSES = {"iris": ("1", "2"), "digits": ("3", "6"), "mnist": ("3", "6"), "fashion-mnist": ("3", "6")}
 _SIDE = 16
+_MOST_OF_NAMED = 200
 
 
 class Samples(NamedTuple):
@@ -92,7 +93,7 @@ def split_samples(samples: Samples, config: DataConfig, seed: int) -> Split:
     from sklearn.model_selection import train_test_split
 
     total = len(samples.labels)
-    train = config.train or round(0.7 * total)
+    train = config.train or min(round(0.7 * total), _MOST_OF_NAMED if config.data in _bundled() else total)
     test = min(config.test or total, total - train)
     if test < len(samples.classes) or train < len(samples.classes) or np.bincount(samples.labels).min() < 2:
         raise InputError(

@@ -115,23 +115,13 @@ def _pennylane_gates(operations: Sequence[Any], order: Sequence[Any]) -> Iterato
         unknown = [wire for wire in operation.wires if wire not in places]
         if unknown:
             raise ConfigError("wires", list(order), f"all wires of the circuit; {name} acts on {unknown[0]!r}")
-        try:
-            matrix = operation.matrix()
-        except Exception as error:
+        if getattr(operation, "has_matrix", True):
+            yield Gate(_tensor(operation.matrix()), tuple(places[wire] for wire in operation.wires), name)
+        elif getattr(operation, "has_decomposition", False):
             # Templates such as layers and embeddings have no matrix, but gates they stand for.
-            inner = _decomposed(operation)
-            if not inner:
-                raise _no_matrix(name) from error
-            yield from _pennylane_gates(inner, order)
-            continue
-        yield Gate(_tensor(matrix), tuple(places[wire] for wire in operation.wires), name)
-
-
-def _decomposed(operation: Any) -> list[Any]:
-    try:
-        return list(operation.decomposition())
-    except Exception:
-        return []
+            yield from _pennylane_gates(operation.decomposition(), order)
+        else:
+            raise _no_matrix(name)
 
 
 def _qiskit_gates(circuit: Any) -> Iterator[Gate]:
@@ -159,17 +149,14 @@ def _instructions(circuit: Any, qubits: Sequence[int], measured: set[int]) -> It
                 f"{operation.name} has parameters without values",
                 fix="bind them first: circuit.assign_parameters(values)",
             )
-        try:
-            matrix = operation.to_matrix()
-        except Exception as error:
-            # Composite gates may have only a definition.
-            inner = getattr(operation, "definition", None)
-            if inner is None:
-                raise _no_matrix(operation.name) from error
-            yield from _instructions(inner, targets, measured)
-            continue
-        # In Qiskit's matrices the first qubit is the least significant one.
-        yield Gate(_tensor(matrix), tuple(reversed(targets)), operation.name)
+        if hasattr(operation, "__array__"):
+            # In Qiskit's matrices the first qubit is the least significant one.
+            yield Gate(_tensor(operation.to_matrix()), tuple(reversed(targets)), operation.name)
+        elif getattr(operation, "definition", None) is not None:
+            # Composite gates have only a definition.
+            yield from _instructions(operation.definition, targets, measured)
+        else:
+            raise _no_matrix(operation.name)
 
 
 def _checked(gates: Iterable[Gate]) -> Iterator[Gate]:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from intarsia.pipeline.recipe import parse
 from intarsia.quantum.qnn.bootstrap import bootstrap_information
 from intarsia.quantum.qnn.circuits import Circuit
 from intarsia.quantum.qnn.config import CircuitConfig, DataConfig, TrainingConfig
@@ -17,6 +17,7 @@ from intarsia.quantum.qnn.tracking import Record
 from intarsia.quantum.qnn.training import split_seed, train
 
 Trial = dict[str, Any]
+_Config = TypeVar("_Config", DataConfig, CircuitConfig, TrainingConfig)
 
 REAL, SHUFFLED = "real", "shuffled"
 
@@ -69,9 +70,12 @@ def seed_trials(
         resamples: Bootstrap resamples; 0: no intervals.
         folder: Where each run keeps its checkpoint and its model, in a folder of its own.
     """
+    # Workers may have another current folder.
+    found = replace(data, data=str(Path(data.data).resolve())) if Path(data.data).suffix else data
+    folder = None if folder is None else str(Path(folder).resolve())
     return [
         {
-            "data": _plain(data),
+            "data": _plain(found),
             "circuit": _plain(circuit),
             "training": _plain(replace(training, seed=seed, shuffle_labels=labels == SHUFFLED)),
             "resamples": resamples,
@@ -98,9 +102,7 @@ def run_trial(
         resamples: Bootstrap resamples.
         folder: Where the run keeps its checkpoint and its model.
     """
-    wanted: DataConfig = parse(DataConfig, data, where="data")
-    layout: CircuitConfig = parse(CircuitConfig, circuit, where="circuit")
-    settings: TrainingConfig = parse(TrainingConfig, training, where="training")
+    wanted, layout, settings = _read(DataConfig, data), _read(CircuitConfig, circuit), _read(TrainingConfig, training)
     samples = load_samples(wanted)
     split = split_samples(samples, wanted, split_seed(settings.seed))
     with _one_thread():
@@ -132,6 +134,14 @@ def _plain(config: Any) -> dict[str, Any]:
     """A config as JSON values, without what it leaves open."""
     found = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _read(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
+    """A config from what `_plain` made of it."""
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return kind(**fields)
 
 
 @contextmanager

@@ -44,9 +44,17 @@ def verdict_text(runs: Sequence[TrackedRun], data: DataConfig, circuit: CircuitC
             f"  claim 2, I(Mi:Mo) rises, then falls: {decide(phases)}: {phases}; its median range is {span:.3f} bit.",
             f"  both in one run: {both}.",
         ]
+    if len(lines) > 2 and not _enough(runs):
+        lines.append("So few seeds cannot be told from a null at p < 0.05, whatever they show: take at least 4.")
     if "holevo" in training.definitions:
         lines.append(f"Information about labels, chi(Y:Mo), median: {_holevo_change(runs)}.")
     return "\n".join(lines)
+
+
+def _enough(runs: Sequence[TrackedRun]) -> bool:
+    """Whether a criterion that all real and no shuffled runs meet would be tied to labels."""
+    real = sum(run.labels == REAL for run in runs)
+    return compare_with_null([True] * real, [False] * (len(runs) - real)).tied_to_labels
 
 
 def _holevo_change(runs: Sequence[TrackedRun]) -> str:

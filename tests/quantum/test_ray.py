@@ -1,0 +1,86 @@
+"""Sweeps of chains and of training runs on a real Ray cluster on this machine: the numbers of one process."""
+
+import logging
+import os
+
+import pytest
+
+from intarsia import engine
+from intarsia.quantum.posterior import ChainConfig, sweep, worst_case_search
+from intarsia.quantum.qnn import CircuitConfig, DataConfig, TrainingConfig, run_trial, seed_trials
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    for attempt in range(3):
+        try:
+            ray.init(
+                "local",
+                num_cpus=2,
+                include_dashboard=False,
+                object_store_memory=100_000_000,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            break
+        except Exception as error:  # Ray gives its processes half a minute, which a busy machine may exceed.
+            ray.shutdown()
+            if attempt == 2 or "timed out during startup" not in str(error):
+                raise
+    yield ray
+    ray.shutdown()
+
+
+def test_chains_do_not_depend_on_the_workers(tmp_path):
+    def chains(backend, workers):
+        found = sweep(
+            2,
+            ["haar", "ghz-noise"],
+            ["desc", "random"],
+            3,
+            config=ChainConfig(eps=2e-3),
+            backend=backend,
+            workers=workers,
+            output=tmp_path / f"{backend}-{workers}.jsonl",
+            progress=False,
+        )
+        assert (found.chains, found.failed) == (12, 0)
+        return found.records
+
+    alone = chains("serial", None)
+    assert chains("ray", 1) == chains("ray", 2) == alone
+
+
+def test_climbs_do_not_depend_on_the_workers():
+    ray, alone = (
+        worst_case_search(2, restarts=2, steps=4, backend=backend, workers=2, progress=False)
+        for backend in ("ray", "serial")
+    )
+    assert (ray.totals, ray.starts, ray.order) == (alone.totals, alone.starts, alone.order)
+
+
+def test_training_runs_do_not_depend_on_the_workers(tmp_path, monkeypatch):
+    rows = "\n".join(f"{place % 2 + 0.01 * place},{place % 7},{'ab'[place % 2]}" for place in range(40))
+    (tmp_path / "mine.csv").write_text(f"u,v,kind\n{rows}\n", encoding="utf-8")
+    # A file beside the program, by its relative name.
+    monkeypatch.chdir(tmp_path)
+
+    def runs(backend, workers):
+        trials = seed_trials(
+            DataConfig("mine.csv", label="kind"),
+            CircuitConfig(qubits=2, layers=2),
+            TrainingConfig(epochs=2),
+            range(2),
+            resamples=4,
+            folder=str(tmp_path / f"{backend}-{workers}"),
+        )
+        outcomes = engine.sweep(run_trial, trials, backend=backend, workers=workers, on_error="raise", progress=False)
+        assert len(list((tmp_path / f"{backend}-{workers}").glob("*/model.safetensors"))) == 4
+        return [outcome.value for outcome in outcomes]
+
+    alone = runs("serial", None)
+    assert runs("ray", 1) == runs("ray", 2) == alone
