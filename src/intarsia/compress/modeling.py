@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from intarsia.compress.added_rows import AddedRowsEmbedding
 from intarsia.compress.compressed_config import CompressedConfig
 from intarsia.compress.compressed_embedding import CompressedEmbedding
 from intarsia.compress.registry import embedding_settings, empty_embedding
@@ -82,20 +83,54 @@ class CompressedForCausalLM(PreTrainedModel, GenerationMixin):
     def replace_embedding(self, embedding: CompressedEmbedding) -> Self:
         """Puts another compressed embedding, of as many tokens or more, in place of this one.
 
+        A head of its own gets mean rows for tokens that are new.
+
         Args:
             embedding: The other one.
 
         Raises:
-            ModelError: If its rows have another length, or the head is not tied and has fewer tokens.
+            ModelError: If its rows have another length.
         """
         if embedding.embedding_dim != self.compressed.embedding_dim:
             raise ModelError(
                 f"rows have {embedding.embedding_dim} numbers, but those of the model {self.compressed.embedding_dim}"
             )
-        if not self.config.tied and embedding.num_embeddings != self.compressed.num_embeddings:
-            raise ModelError("the head of this model is a matrix of its own, so tokens cannot be added")
         self._place(embedding)
+        if not self.config.tied:
+            self._resize_head(embedding.num_embeddings)
         return self
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Module:
+        """Adds tokens with dense rows of their own, which start as the mean row, or takes added ones away.
+
+        Args:
+            new_num_tokens: How many tokens there are to be; by default as many as there are.
+            pad_to_multiple_of: Rounds up to a multiple of it.
+            mean_resizing: Has no effect.
+
+        Raises:
+            ConfigError: If there were to be fewer tokens than were compressed.
+        """
+        wanted = new_num_tokens or self.compressed.num_embeddings
+        if pad_to_multiple_of:
+            wanted = -(-wanted // pad_to_multiple_of) * pad_to_multiple_of
+        if wanted != self.compressed.num_embeddings:
+            self.replace_embedding(AddedRowsEmbedding.resized(self.compressed, wanted))
+        return self.get_input_embeddings()
+
+    def _resize_head(self, tokens: int) -> None:
+        head: Any = self.base.get_output_embeddings()
+        if head is None or head.out_features == tokens:
+            return
+        kept = min(tokens, head.out_features)
+        made = nn.Linear(head.in_features, tokens, bias=False).to(head.weight)
+        with torch.no_grad():
+            made.weight.copy_(head.weight.mean(0).expand_as(made.weight))
+            made.weight[:kept] = head.weight[:kept]
+        made.register_parameter("bias", _lengthened(head.bias, tokens))
+        self.base.set_output_embeddings(made)
 
     def _place(self, embedding: CompressedEmbedding) -> None:
         """Puts the embedding where tokens enter, and into the head if that is tied."""
@@ -110,7 +145,8 @@ class CompressedForCausalLM(PreTrainedModel, GenerationMixin):
         self.base.set_input_embeddings(CompressedInput(embedding, layers[0], cache, scale=self.config.scale))
         if self.config.tied:
             head: Any = self.base.get_output_embeddings()
-            self.base.set_output_embeddings(CompressedHead(cache, getattr(head, "bias", None)))
+            bias = _lengthened(getattr(head, "bias", None), embedding.num_embeddings)
+            self.base.set_output_embeddings(CompressedHead(cache, bias))
         # There is no matrix to tie any more.
         self.base._tied_weights_keys = None
         self.base.all_tied_weights_keys = {}
@@ -183,6 +219,14 @@ class CompressedForCausalLM(PreTrainedModel, GenerationMixin):
                 config = CompressedConfig.from_pretrained(folder)
             check_vocabulary(folder, config.vocabulary, config.vocabulary_digest)
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+
+def _lengthened(bias: nn.Parameter | None, tokens: int) -> nn.Parameter | None:
+    """A head's bias for another number of tokens; new ones are as unlikely as the unlikeliest."""
+    if bias is None or len(bias) == tokens:
+        return bias
+    more = max(tokens - len(bias), 0)
+    return nn.Parameter(torch.cat([bias.detach()[:tokens], bias.detach().min().expand(more)]))
 
 
 AutoConfig.register(CompressedConfig.model_type, CompressedConfig)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Every class of embedding a saved model may hold, and its home.
 _KINDS: dict[str, str] = {
+    "AddedRowsEmbedding": "intarsia.compress.added_rows",
     "HashedEmbedding": "intarsia.compress.rebuilt_table",
     "UnitEmbedding": "intarsia.compress.rebuilt_table",
     "KroneckerEmbedding": "intarsia.compress.rivals.kronecker",

@@ -1,0 +1,270 @@
+"""Methods and ratios side by side on one model: what each takes, and what it leaves of the model."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
+
+from intarsia.compress.compressing import compress_model, embedding_of, report_on
+from intarsia.compress.evaluating import DENSE_BYTES, TextQuality, text_quality
+from intarsia.compress.registry import find_method
+from intarsia.compress.rivals.factorisation import check_ratio
+from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.stages_config import StagesConfig
+from intarsia.compress.training import train_stages
+from intarsia.engine import stable_key
+from intarsia.errors import InputError
+from intarsia.files import read_json, write_json
+from intarsia.models import CausalLM
+
+# A perplexity up to so many times the original's is called usable.
+USABLE = 1.25
+
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One method at one ratio.
+
+    Attributes:
+        method: The method; `original` for the model as it was.
+        ratio: The ratio asked for; None where there is no choice.
+        parameter_ratio: How many times fewer parameters (with few bits: 1).
+        bytes: Of the embedding on disk.
+        byte_ratio: How many times fewer, against float32.
+        model_byte_ratio: How many times fewer bytes the whole model has.
+        centred_error: Of the matrix, before training.
+        cosine: Mean cosine of rows, before training.
+        neighbour_overlap: Of the ten nearest tokens, before training.
+        fitted_perplexity: After the fit alone.
+        perplexity: After the stages of training too, if there were any; else the same.
+        trained: Whether there were.
+        seconds: Wall time.
+    """
+
+    method: str
+    ratio: float | None
+    parameter_ratio: float
+    bytes: int
+    byte_ratio: float
+    model_byte_ratio: float
+    centred_error: float
+    cosine: float
+    neighbour_overlap: float
+    fitted_perplexity: float
+    perplexity: float
+    trained: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison and what follows from it.
+
+    Attributes:
+        rows: The original first, then by bytes, the largest first.
+        tokens: Tokens that perplexities are measured on.
+    """
+
+    rows: list[ComparisonRow]
+    tokens: int
+
+    @property
+    def verdict(self) -> str:
+        """Which is the best buy, in a sentence or two that follow from the rows."""
+        return best_buy(self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns rows and verdict as JSON values."""
+        return {"rows": [asdict(row) for row in self.rows], "tokens": self.tokens, "verdict": self.verdict}
+
+
+def compare(
+    loaded: CausalLM,
+    methods: Sequence[str],
+    ratios: Sequence[float],
+    held_out: Int[Tensor, "rows length"],
+    *,
+    texts: Sequence[str] = (),
+    stages: StagesConfig | None = None,
+    settings: SEESettings | None = None,
+    seed: int = 0,
+    work: str | Path | None = None,
+    stage: Callable[[str, int | None], Any] | None = None,
+) -> Comparison:
+    """Compresses a model by every method at every ratio and measures what is left of it.
+
+    Args:
+        loaded: The original, unchanged, and its tokenizer.
+        methods: Names of methods; those of a fixed ratio are measured once.
+        ratios: Ratios of parameters.
+        held_out: Tokens to measure perplexity on.
+        texts: Text to train on.
+        stages: How every method that can learn is trained after the fit; None leaves it at the fit.
+        settings: Of methods that sum tensor products.
+        seed: Of everything drawn.
+        work: Folder in which finished rows are kept, so that an interrupted comparison goes on.
+        stage: Opens a stage of progress with a title and a number of steps; see `intarsia.pipeline.progress`.
+
+    Raises:
+        InputError: If there is no method or ratio, or texts are missing for the stages.
+        UnknownNameError: If there is no such method.
+    """
+    jobs = _jobs(methods, ratios)
+    if stages is not None and not texts:
+        raise InputError("there is no text to train on", fix="give texts, or leave the stages out")
+    embedding_of(loaded.model)
+    rows = [_original(loaded, held_out)]
+    for method, ratio in jobs:
+        key = stable_key(
+            [method, ratio, seed, asdict(settings or SEESettings()), asdict(stages) if stages else None, len(held_out)]
+        )
+        kept = None if work is None else Path(work) / f"{method}{'' if ratio is None else f'-{ratio:g}'}-{key[:8]}.json"
+        if kept is not None and kept.is_file():
+            rows.append(ComparisonRow(**read_json(kept)))
+            continue
+        row = _measure(loaded, method, ratio, held_out, texts, stages, settings, seed, work, stage or _silent)
+        if kept is not None:
+            write_json(kept, asdict(row))
+        rows.append(row)
+    return Comparison(
+        [rows[0], *sorted(rows[1:], key=lambda row: -row.bytes)], held_out.shape[0] * (held_out.shape[1] - 1)
+    )
+
+
+def best_buy(rows: Sequence[ComparisonRow]) -> str:
+    """Says which of some measured rows to take: the smallest that is usable, and what is left at smaller sizes.
+
+    Args:
+        rows: The original and at least one other.
+    """
+    original = next(row for row in rows if row.method == ORIGINAL)
+    others = [row for row in rows if row.method != ORIGINAL]
+    usable = [row for row in others if row.perplexity <= USABLE * original.perplexity]
+    said = []
+    if usable:
+        best = min(usable, key=lambda row: (row.bytes, row.perplexity))
+        said.append(
+            f"{_name(best)} is the best buy: {_size(best)} for the embedding, {best.byte_ratio:.1f} times less, at "
+            f"perplexity {best.perplexity:.1f} against the original's {original.perplexity:.1f}; "
+            f"the whole model becomes {best.model_byte_ratio:.2f} times smaller."
+        )
+        smaller = [row for row in others if row.bytes < best.bytes]
+    else:
+        nearest = min(others, key=lambda row: row.perplexity)
+        said.append(
+            f"Nothing here keeps perplexity within {USABLE - 1:.0%} of the original's {original.perplexity:.1f}; "
+            f"{_name(nearest)} comes nearest, {_size(nearest)} at {nearest.perplexity:,.1f}."
+        )
+        smaller = [row for row in others if row.bytes < nearest.bytes]
+    if smaller:
+        least = min(smaller, key=lambda row: row.perplexity)
+        said.append(f"Of what is smaller, {_name(least)} loses least: {_size(least)} at {least.perplexity:,.1f}.")
+    return " ".join(said)
+
+
+def _name(row: ComparisonRow) -> str:
+    name = row.method if row.ratio is None else f"{row.method} at {row.ratio:g}x"
+    return f"{name}, trained," if row.trained else name
+
+
+def _size(row: ComparisonRow) -> str:
+    return f"{row.bytes / 1e6:.3g} MB"
+
+
+def _jobs(methods: Sequence[str], ratios: Sequence[float]) -> list[tuple[str, float | None]]:
+    if not methods:
+        raise InputError("there is no method to compare", fix="name at least one")
+    for ratio in ratios:
+        check_ratio(ratio)
+    jobs: list[tuple[str, float | None]] = []
+    for name in dict.fromkeys(methods):
+        if find_method(name).fixed_ratio is not None:
+            jobs.append((name, None))
+        elif not ratios:
+            raise InputError(f"there is no ratio for {name}", fix="give at least one")
+        else:
+            jobs += [(name, float(ratio)) for ratio in dict.fromkeys(ratios)]
+    return jobs
+
+
+def _measure(
+    loaded: CausalLM,
+    method: str,
+    ratio: float | None,
+    held_out: Tensor,
+    texts: Sequence[str],
+    stages: StagesConfig | None,
+    settings: SEESettings | None,
+    seed: int,
+    work: str | Path | None,
+    stage: Callable[[str, int | None], Any],
+) -> ComparisonRow:
+    start = time.perf_counter()
+    chosen = find_method(method)
+    title = method if ratio is None else f"{method} at {ratio:g}x"
+    steps = (settings or SEESettings()).steps if chosen.fitted else None
+    with stage(f"compress by {title}", steps) as advance:
+        compressed = compress_model(loaded, method, ratio, settings=settings, seed=seed, progress=advance)
+    fitted = text_quality(compressed.model, held_out)
+    after = fitted
+    report = report_on(compressed.model, embedding_of(loaded.model).weight.detach().float())
+    trains = stages is not None and chosen.trains
+    if trains and stages is not None:
+        with stage(f"train {title}", stages.steps) as advance:
+            train_stages(
+                compressed.model,
+                loaded,
+                texts,
+                stages,
+                work=None if work is None else Path(work) / "training",
+                progress=advance,
+            )
+        after = text_quality(compressed.model, held_out)
+    return ComparisonRow(
+        method=method,
+        ratio=ratio,
+        parameter_ratio=report.size.parameter_ratio,
+        bytes=report.size.bytes,
+        byte_ratio=report.size.byte_ratio,
+        model_byte_ratio=report.size.model_byte_ratio,
+        centred_error=report.quality.centred_error,
+        cosine=report.quality.cosine,
+        neighbour_overlap=report.quality.neighbour_overlap,
+        fitted_perplexity=fitted.perplexity,
+        perplexity=after.perplexity,
+        trained=trains,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _original(loaded: CausalLM, held_out: Tensor) -> ComparisonRow:
+    start = time.perf_counter()
+    quality: TextQuality = text_quality(loaded.model, held_out)
+    matrix = embedding_of(loaded.model).weight
+    return ComparisonRow(
+        method=ORIGINAL,
+        ratio=None,
+        parameter_ratio=1.0,
+        bytes=DENSE_BYTES * matrix.numel(),
+        byte_ratio=1.0,
+        model_byte_ratio=1.0,
+        centred_error=0.0,
+        cosine=1.0,
+        neighbour_overlap=1.0,
+        fitted_perplexity=quality.perplexity,
+        perplexity=quality.perplexity,
+        trained=False,
+        seconds=time.perf_counter() - start,
+    )
+
+
+@contextmanager
+def _silent(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    yield lambda count: None
