@@ -293,7 +293,7 @@ class SEEEmbedding(CompressedEmbedding):
         if self.norm is not None:
             raise ModelError("logits cannot be contracted term by term where rows are normalised", fix="use `logits`")
         with torch.autocast(self.weight.device.type, enabled=False):
-            states = hidden.flatten(0, -2).float()
+            states = hidden.reshape(-1, self.embedding_dim).float()
             whole = nn.functional.pad(states, (0, math.prod(self.slot_sizes) - self.embedding_dim))
             made = inner_products(whole, self.weight, self.index, self.active, self.slot_sizes)
             if self.scale is not None:
