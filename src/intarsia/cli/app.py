@@ -29,6 +29,7 @@ PANELS: dict[str, dict[str, str]] = {
         "scaling": "intarsia.cli.scaling:scaling",
         "merge": "intarsia.cli.merge:merge",
         "fuse": "intarsia.cli.fuse:fuse",
+        "compress": "intarsia.cli.compress:app",
     },
     "Use and measure it": {
         "evaluate": "intarsia.cli.evaluate:evaluate",

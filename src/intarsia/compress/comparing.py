@@ -3,15 +3,16 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from intarsia.compress.compressing import compress_model, embedding_of, report_on
-from intarsia.compress.evaluating import DENSE_BYTES, TextQuality, text_quality
+from intarsia.compress.evaluating import DENSE_BYTES, text_quality
+from intarsia.compress.modeling import CompressedForCausalLM
 from intarsia.compress.registry import find_method
 from intarsia.compress.rivals.factorisation import check_ratio
 from intarsia.compress.see_methods import SEESettings
@@ -39,13 +40,13 @@ class ComparisonRow:
         bytes: Of the embedding on disk.
         byte_ratio: How many times fewer, against float32.
         model_byte_ratio: How many times fewer bytes the whole model has.
-        centred_error: Of the matrix, before training.
-        cosine: Mean cosine of rows, before training.
-        neighbour_overlap: Of the ten nearest tokens, before training.
+        centred_error: Of the matrix; in a comparison, before training.
+        cosine: Mean cosine of rows, likewise.
+        neighbour_overlap: Of the ten nearest tokens, likewise.
         fitted_perplexity: After the fit alone.
         perplexity: After the stages of training too, if there were any; else the same.
         trained: Whether there were.
-        seconds: Wall time.
+        seconds: Wall time, in a comparison.
     """
 
     method: str
@@ -120,7 +121,7 @@ def compare(
     if stages is not None and not texts:
         raise InputError("there is no text to train on", fix="give texts, or leave the stages out")
     embedding_of(loaded.model)
-    rows = [_original(loaded, held_out)]
+    rows = [original_row(loaded, held_out)]
     for method, ratio in jobs:
         key = stable_key(
             [method, ratio, seed, asdict(settings or SEESettings()), asdict(stages) if stages else None, len(held_out)]
@@ -212,11 +213,9 @@ def _measure(
     steps = (settings or SEESettings()).steps if chosen.fitted else None
     with stage(f"compress by {title}", steps) as advance:
         compressed = compress_model(loaded, method, ratio, settings=settings, seed=seed, progress=advance)
-    fitted = text_quality(compressed.model, held_out)
-    after = fitted
-    report = report_on(compressed.model, embedding_of(loaded.model).weight.detach().float())
-    trains = stages is not None and chosen.trains
-    if trains and stages is not None:
+    matrix = embedding_of(loaded.model).weight.detach().float()
+    row = row_of(compressed.model, matrix, ratio, held_out)
+    if stages is not None and chosen.trains:
         with stage(f"train {title}", stages.steps) as advance:
             train_stages(
                 compressed.model,
@@ -226,9 +225,33 @@ def _measure(
                 work=None if work is None else Path(work) / "training",
                 progress=advance,
             )
-        after = text_quality(compressed.model, held_out)
+        row = replace(row, perplexity=text_quality(compressed.model, held_out).perplexity, trained=True)
+    return replace(row, seconds=time.perf_counter() - start)
+
+
+def row_of(
+    model: CompressedForCausalLM,
+    matrix: Float[Tensor, "vocab dim"],
+    ratio: float | None,
+    held_out: Int[Tensor, "rows length"],
+    *,
+    fitted: float | None = None,
+    trained: bool = False,
+) -> ComparisonRow:
+    """Measures a compressed model.
+
+    Args:
+        model: The compressed model.
+        matrix: The original's matrix.
+        ratio: The ratio that was asked for.
+        held_out: Tokens to measure perplexity on.
+        fitted: Perplexity before training, if it was trained.
+        trained: Whether it was.
+    """
+    report = report_on(model, matrix)
+    perplexity = text_quality(model, held_out).perplexity
     return ComparisonRow(
-        method=method,
+        method=model.config.method,
         ratio=ratio,
         parameter_ratio=report.size.parameter_ratio,
         bytes=report.size.bytes,
@@ -237,16 +260,16 @@ def _measure(
         centred_error=report.quality.centred_error,
         cosine=report.quality.cosine,
         neighbour_overlap=report.quality.neighbour_overlap,
-        fitted_perplexity=fitted.perplexity,
-        perplexity=after.perplexity,
-        trained=trains,
-        seconds=time.perf_counter() - start,
+        fitted_perplexity=perplexity if fitted is None else fitted,
+        perplexity=perplexity,
+        trained=trained,
+        seconds=0.0,
     )
 
 
-def _original(loaded: CausalLM, held_out: Tensor) -> ComparisonRow:
-    start = time.perf_counter()
-    quality: TextQuality = text_quality(loaded.model, held_out)
+def original_row(loaded: CausalLM, held_out: Int[Tensor, "rows length"]) -> ComparisonRow:
+    """Measures the original model."""
+    quality = text_quality(loaded.model, held_out)
     matrix = embedding_of(loaded.model).weight
     return ComparisonRow(
         method=ORIGINAL,
@@ -261,7 +284,7 @@ def _original(loaded: CausalLM, held_out: Tensor) -> ComparisonRow:
         fitted_perplexity=quality.perplexity,
         perplexity=quality.perplexity,
         trained=False,
-        seconds=time.perf_counter() - start,
+        seconds=0.0,
     )
 
 

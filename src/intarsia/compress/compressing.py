@@ -119,28 +119,44 @@ def compress_model(
         check_ratio(wanted)
     original = embedding_of(loaded.model)
     matrix = original.weight.detach().float()
-    tokens = loaded.tokenizer.get_vocab()
-    size = check_rows(tokens, len(matrix))
+    check_rows(loaded.tokenizer.get_vocab(), len(matrix))
     check_finite_tensor(matrix, "the embedding matrix", loaded.model.name_or_path or "the model to compress")
     padding = original.padding_idx
     # Models name a padding token but have trained its row, unless it is zero.
     padding = padding if padding is not None and not matrix[padding].any() else None
     embedding = chosen.build(Job(matrix, loaded.tokenizer, wanted, padding, seed, settings, progress))
-    embedding.to(matrix.device)
+    return wrap_embedding(loaded, method, embedding)
+
+
+def wrap_embedding(loaded: CausalLM, method: str, embedding: CompressedEmbedding) -> CausalLM:
+    """Returns a model that has a compressed embedding in the place of its own, and what it measures there.
+
+    Args:
+        loaded: The original model, unchanged, and its tokenizer.
+        method: The method the embedding was made by.
+        embedding: The embedding.
+
+    Raises:
+        ModelError: If the model's embedding cannot be compressed, or a token has no row.
+    """
+    original = embedding_of(loaded.model)
+    tokens = loaded.tokenizer.get_vocab()
+    size = check_rows(tokens, embedding.num_embeddings)
     head = loaded.model.get_output_embeddings()
-    tied = head is not None and head.weight is original.weight
     config = CompressedConfig(
         base_config=copy.deepcopy(loaded.model.config),
         method=method,
-        tied=tied,
+        tied=head is not None and head.weight is original.weight,
         scale=float(getattr(original, "embed_scale", 1.0)),
         vocabulary=size,
         vocabulary_digest=vocabulary_digest(tokens, size),
         dtype=loaded.model.dtype,
     )
-    model = CompressedForCausalLM(config, base=_sharing_weights(loaded.model), embedding=embedding)
+    model = CompressedForCausalLM(
+        config, base=_sharing_weights(loaded.model), embedding=embedding.to(original.weight.device)
+    )
     model.generation_config = copy.deepcopy(loaded.model.generation_config)
-    config.statistics = report_on(model, matrix).to_dict()
+    config.statistics = report_on(model, original.weight.detach().float()).to_dict()
     return CausalLM(model.eval(), loaded.tokenizer)
 
 

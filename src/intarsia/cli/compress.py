@@ -1,0 +1,404 @@
+"""`intarsia compress`: models with smaller embeddings, and what they are worth."""
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from intarsia.cli import console
+from intarsia.errors import InputError
+
+if TYPE_CHECKING:
+    from intarsia.compress.see_methods import SEESettings
+    from intarsia.compress.stages_config import StagesConfig
+
+_HELP = ("-h", "--help")
+
+
+class ModelFirst(TyperGroup):
+    """A group whose command `run` may be left out, as in `intarsia compress MODEL`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Puts `run` before options that belong to it."""
+        if args and args[0].startswith("-") and args[0] not in _HELP:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Returns a command; of what is none, `run` with that as its model."""
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            return found
+        run: Any = copy.copy(super().get_command(ctx, "run"))
+        make_context = run.make_context
+
+        def with_model(info_name: str, args: list[str], parent: Any = None, **extra: Any) -> Any:
+            return make_context("run", [cmd_name, *args], parent=parent, **extra)
+
+        run.make_context = with_model
+        return run
+
+
+app = typer.Typer(cls=ModelFirst, add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
+
+_TRAINING = {"rich_help_panel": "Training"}
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=VALUE of a setting of see, hybrid, morphte and hashed; repeat.", metavar="PARAM"),
+]
+Data = Annotated[
+    str | None, typer.Option(help="Text to train on: a .txt file or rows, see `intarsia data`.", **_TRAINING)
+]
+HeldOut = Annotated[
+    str | None, typer.Option(help="Text to measure perplexity on; by default the end of --data.", **_TRAINING)
+]
+StateSteps = Annotated[int, typer.Option(min=0, help="Steps of stage 1: embeddings and hidden states.", **_TRAINING)]
+DistilSteps = Annotated[
+    int, typer.Option(min=0, help="Steps of stage 2: the original's output and the text.", **_TRAINING)
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Rows of text in a step.", **_TRAINING)]
+Length = Annotated[int, typer.Option(min=2, help="Tokens of a row.", **_TRAINING)]
+HeadPositions = Annotated[
+    int, typer.Option(min=0, help="Positions of a row that stage 2 computes logits at; 0 for all.", **_TRAINING)
+]
+LoraRank = Annotated[
+    int, typer.Option(min=0, help="Rank of LoRA updates of the layers in stage 2, merged at the end.", **_TRAINING)
+]
+
+
+@app.callback()
+def compress() -> None:
+    """Make a model's embedding smaller: sums of tensor products (SEE), low rank, few bits.
+
+    [cyan]intarsia compress MODEL[/cyan] is short for [cyan]intarsia compress run MODEL[/cyan]. Without a GPU and
+    millions of tokens, look at [cyan]compare[/cyan] first: four bits are hard to beat.
+    """
+
+
+@app.command("run")
+def compress_one(
+    model: Annotated[str, typer.Argument(help="Hub id, folder, GGUF file or asset:NAME.")],
+    output: Annotated[Path, typer.Option(help="Folder of the compressed model.")],
+    method: Annotated[
+        str, typer.Option(help="svd, see, hybrid, morphte, hashed, kronecker, tt, int8, int4, int3.")
+    ] = "svd",
+    ratio: Annotated[
+        float | None, typer.Option(help="How many times fewer parameters; by default 10. Few bits have their own.")
+    ] = None,
+    param: Settings = None,
+    data: Data = None,
+    held_out: HeldOut = None,
+    state_steps: StateSteps = 50,
+    distil_steps: DistilSteps = 50,
+    batch_size: BatchSize = 4,
+    length: Length = 128,
+    head_positions: HeadPositions = 0,
+    lora_rank: LoraRank = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compress a model's embedding, and its output head if that is tied to it.
+
+    With --data the compressed model then learns from the original, in two stages. Stopped at any point, the same
+    command goes on where it was. The folder is a model like any other: generate, chat, evaluate and serve take it.
+
+    [bold]Example[/bold]: intarsia compress run asset:smollm2-135m-instruct --method svd --ratio 10
+    --data wikitext.txt --output runs/compressed
+    """
+    from intarsia.compress.registry import find_method
+    from intarsia.errors import RunExistsError
+
+    if output.exists() and not overwrite and (not output.is_dir() or any(output.iterdir())):
+        raise RunExistsError(output, what="a model or other files")
+    find_method(method).ratio(ratio)
+    settings = _settings(param, method)
+    texts, probe = _texts(data, held_out)
+
+    from intarsia.compress.running import run_compression
+    from intarsia.experiments import provenance
+    from intarsia.pipeline.progress import Stages
+
+    stages = _stages(state_steps, distil_steps, batch_size, length, head_positions, lora_rank, seed) if data else None
+    options = {"model": model, "method": method, "ratio": ratio, "data": data, "held_out": held_out}
+    result = run_compression(
+        model,
+        output,
+        method,
+        ratio,
+        settings=settings,
+        texts=texts,
+        held_out=probe,
+        stages=stages,
+        seed=seed,
+        record={**options, **_described(settings, stages), **provenance.collect(_command(), seed)},
+        overwrite=overwrite,
+        stage=Stages().stage,
+    )
+    if json:
+        console.print_json(result.to_dict())
+        return
+    _print_sizes(result.statistics)
+    if result.rows:
+        _print_rows([vars(row) for row in result.rows])
+    if result.curve:
+        points = [vars(point) for point in result.curve]
+        console.print_table(points, {"stage": "stage", "step": "step", "loss": "loss", "held_out_ce": "held-out CE"})
+    console.out().print(result.verdict, soft_wrap=True)
+    console.say(f"try: [cyan]intarsia chat {output}[/cyan]")
+
+
+@app.command("compare")
+def compare_methods(
+    model: Annotated[str, typer.Argument(help="Hub id, folder, GGUF file or asset:NAME.")],
+    ratios: Annotated[str, typer.Option(help="Ratios of parameters, with commas.")] = "5,10,20",
+    methods: Annotated[str, typer.Option(help="Methods, with commas.")] = "int8,int4,int3,svd,see,hybrid",
+    param: Settings = None,
+    data: Data = None,
+    held_out: HeldOut = None,
+    state_steps: StateSteps = 0,
+    distil_steps: DistilSteps = 0,
+    batch_size: BatchSize = 4,
+    length: Length = 128,
+    head_positions: HeadPositions = 0,
+    lora_rank: LoraRank = 0,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of held-out text that are measured.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Folder of table and plot; an interrupted run goes on.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop what the folder holds.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare methods and ratios on one model, and say which is the best buy.
+
+    Perplexity is measured on held-out text. With steps of training, every method that can learn is trained alike.
+
+    [bold]Example[/bold]: intarsia compress compare asset:smollm2-135m-instruct --ratios 5,10,20
+    --held-out wikitext.txt --output runs/comparison
+    """
+    from dataclasses import asdict
+
+    from intarsia.compress.registry import find_method
+
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    for name in names:
+        find_method(name)
+    wanted = _numbers(ratios)
+    settings = _settings(param, "see") if any(find_method(name).fitted for name in names) else None
+    if not data and not held_out:
+        raise InputError("there is no text to measure on", fix="give --held-out TEXT, or --data TEXT")
+    texts, probe = _texts(data, held_out)
+
+    from intarsia.compress.comparing import compare
+    from intarsia.compress.drawing import draw_comparison, save_picture
+    from intarsia.compress.texts import token_rows
+    from intarsia.files import write_json
+    from intarsia.models import load_causal_lm
+    from intarsia.pipeline.progress import Stages
+
+    trains = state_steps + distil_steps > 0
+    stages = _stages(state_steps, distil_steps, batch_size, length, head_positions, lora_rank, seed) if trains else None
+    options = {"model": model, "ratios": wanted, "methods": names, "data": data, "held_out": held_out, "rows": rows}
+    if output is not None:
+        _open(output, {**options, **_described(settings, stages)}, seed, overwrite=overwrite)
+    progress = Stages()
+    with progress.stage(f"load {model}"):
+        loaded = load_causal_lm(model)
+    found = compare(
+        loaded,
+        names,
+        wanted,
+        token_rows(loaded.tokenizer, probe, length, limit=rows),
+        texts=texts,
+        stages=stages,
+        settings=settings,
+        seed=seed,
+        work=None if output is None else output / "rows",
+        stage=progress.stage,
+    )
+    if output is not None:
+        write_json(output / "comparison.json", found.to_dict())
+        figure = draw_comparison(found.rows)
+        for suffix in ("svg", "png"):
+            save_picture(figure, output / f"comparison.{suffix}")
+    if json:
+        console.print_json(found.to_dict())
+        return
+    _print_rows([asdict(row) for row in found.rows])
+    console.out().print(found.verdict, soft_wrap=True)
+    if output is not None:
+        console.say(f"table and plot: {output}")
+
+
+@app.command("add-token")
+def add_token(
+    model: Annotated[str, typer.Argument(help="Folder of a model compressed by see, hybrid or morphte.")],
+    word: Annotated[str, typer.Argument(help="The word to add.")],
+    output: Annotated[Path, typer.Option(help="Folder of the model that knows it.")],
+    sememes: Annotated[
+        list[str] | None,
+        typer.Option(help="Sememes of a sense, with commas; repeat for more senses. By default the lexicon's."),
+    ] = None,
+    pieces: Annotated[str | None, typer.Option(help="Its parts, with commas; by default the tokenizer's.")] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="Lexicon to look it up in; by default WordNet's.")] = None,
+    pieces_only: Annotated[bool, typer.Option("--pieces-only", help="Give it no sense.")] = False,
+    inside: Annotated[bool, typer.Option("--inside", help="It stands within words, not after a space.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Give a compressed model a word it never saw: its row follows from sememes and pieces, nothing is trained.
+
+    [bold]Example[/bold]: intarsia compress add-token runs/see oncologist --sememes doctor,disease
+    --output runs/see-oncologist
+    """
+    from intarsia.errors import RunExistsError
+
+    if output.exists() and not overwrite and (not output.is_dir() or any(output.iterdir())):
+        raise RunExistsError(output, what="a model or other files")
+    if pieces_only and (sememes or lexicon):
+        raise InputError("--pieces-only gives no sense, but a lexicon or sememes are given", fix="leave one out")
+
+    from intarsia.compress.adding_tokens import NewWord
+    from intarsia.compress.compressing import save_compressed
+    from intarsia.compress.new_words import add_words_to_model
+    from intarsia.compress.units import Lexicon, default_lexicon
+    from intarsia.models import load_causal_lm
+
+    senses = tuple(_words(sense) for sense in sememes) if sememes else () if pieces_only else None
+    known = None if senses is not None else Lexicon.read(lexicon) if lexicon else default_lexicon()
+    new = NewWord(word=word, senses=senses, pieces=_words(pieces) if pieces else None, starts_word=not inside)
+    loaded = load_causal_lm(model)
+    (added,) = add_words_to_model(loaded, [new], lexicon=known)
+    save_compressed(loaded, output, overwrite=overwrite)
+    if json:
+        console.print_json({**added._asdict(), "output": str(output)})
+        return
+    lines: list[dict[str, Any]] = [
+        {"key": "token", "value": added.token_id},
+        {"key": "terms", "value": "; ".join(" x ".join(term) for term in added.terms)},
+        {"key": "nearest tokens", "value": ", ".join(added.nearest)},
+        {"key": "output", "value": str(output)},
+    ]
+    console.print_table(lines, {"key": "", "value": ""})
+
+
+def _settings(param: list[str] | None, method: str) -> "SEESettings | None":
+    from intarsia.compress.registry import find_method
+    from intarsia.compress.see_methods import SEESettings
+    from intarsia.merge.settings import make_settings
+
+    values = console.parse_assignments(param or [], "--param")
+    if not find_method(method).fitted:
+        if values:
+            raise InputError(f"{method} has no settings", fix="leave --param out")
+        return None
+    return make_settings(SEESettings, values, what=f"compression method {method!r}")
+
+
+def _texts(data: str | None, held_out: str | None) -> tuple[list[str], list[str]]:
+    from intarsia.compress.running import held_out_part
+    from intarsia.compress.texts import read_texts
+
+    texts = read_texts(data) if data else []
+    if held_out:
+        return texts, read_texts(held_out)
+    return held_out_part(texts) if texts else ([], [])
+
+
+def _stages(state: int, distil: int, batch: int, length: int, positions: int, rank: int, seed: int) -> "StagesConfig":
+    from intarsia.compress.stages_config import StagesConfig
+
+    return StagesConfig(
+        state_steps=state,
+        distil_steps=distil,
+        batch_size=batch,
+        length=length,
+        head_positions=positions,
+        lora_rank=rank,
+        seed=seed,
+    )
+
+
+def _described(settings: "SEESettings | None", stages: "StagesConfig | None") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "settings": None if settings is None else asdict(settings),
+        "stages": None if stages is None else asdict(stages),
+    }
+
+
+def _open(output: Path, config: dict[str, Any], seed: int, *, overwrite: bool) -> None:
+    """Begins or goes on with the comparison in a folder; refuses a folder with another."""
+    import json as json_module
+    import shutil
+
+    from intarsia.errors import RunExistsError
+    from intarsia.experiments import provenance
+    from intarsia.files import read_json, write_json
+
+    record = output / "run.json"
+    wanted = json_module.loads(json_module.dumps({**config, "seed": seed}))
+    if output.exists() and overwrite:
+        shutil.rmtree(output)
+    if record.is_file() and read_json(record).get("config") != wanted:
+        raise RunExistsError(output, what="a comparison with other settings")
+    if output.exists() and not record.is_file() and (not output.is_dir() or any(output.iterdir())):
+        raise RunExistsError(output, what="other files")
+    write_json(record, {"config": wanted, **provenance.collect(_command(), seed)})
+
+
+def _command() -> str:
+    import shlex
+    import sys
+
+    return shlex.join(["intarsia", *sys.argv[1:]])
+
+
+def _print_sizes(found: Any) -> None:
+    rows = [
+        {
+            "part": "embedding",
+            "original": f"{found['dense_bytes'] / 1e6:.1f} MB",
+            "compressed": f"{found['bytes'] / 1e6:.1f} MB",
+            "times": found["byte_ratio"],
+        },
+        {
+            "part": "whole model",
+            "original": f"{found['dense_model_bytes'] / 1e6:.1f} MB",
+            "compressed": f"{found['model_bytes'] / 1e6:.1f} MB",
+            "times": found["model_byte_ratio"],
+        },
+    ]
+    console.print_table(
+        rows, {"part": "", "original": "original", "compressed": "compressed", "times": "times smaller"}
+    )
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    shown = [row | {"megabytes": row["bytes"] / 1e6} for row in rows]
+    headings = {
+        "method": "method",
+        "ratio": "asked",
+        "parameter_ratio": "parameters, times fewer",
+        "megabytes": "embedding, MB",
+        "byte_ratio": "bytes, times fewer",
+        "model_byte_ratio": "whole model",
+        "centred_error": "centred error",
+        "fitted_perplexity": "PPL, fitted",
+        "perplexity": "PPL",
+        "trained": "trained",
+    }
+    console.print_table(shown, headings)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in _words(text)]
+    except ValueError:
+        raise InputError(f"--ratios {text!r} is not a list of numbers", fix="write --ratios 5,10,20") from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
