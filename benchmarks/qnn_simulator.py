@@ -5,8 +5,8 @@
 Forward and backward of one circuit: angle encoding, 4 layers of RY, RZ and a ring of CNOTs, <Z_0> summed over a batch
 of 32, double precision, one thread. The others are installed in an environment of their own on first use and run in a
 process of their own, each library in its plain documented style. All take turns, so load from elsewhere hits them
-alike; a time is the thread's processor time, a ratio the median of the ratios of neighbouring rounds. What could not be
-installed is left out, and said so.
+alike; a time is the process's processor time, the median of three steps; a ratio is the median of neighbouring
+rounds. What could not be installed is left out, and said so.
 
 In the same run: values and gradients agree, mutual information agrees with PennyLane's `math.mutual_info` and QuTiP's
 `entropy_mutual`, and real PennyLane and Qiskit circuits are imported and give those libraries' own unitaries.
@@ -179,7 +179,7 @@ def serve() -> None:
                 value, gradient = steps[request["peer"]]()
                 reply = {"value": value, "gradient": gradient.tolist()}
             elif request["do"] == "time":
-                reply = {"seconds": seconds(steps[request["peer"]])}
+                reply = {"seconds": median_of_three(steps[request["peer"]])}
             elif request["do"] == "information":
                 unitary = torch.complex(*(torch.tensor(request[part], dtype=torch.float64) for part in ("re", "im")))
                 reply = {"information": peer_information(unitary.numpy(), request["measured"])}
@@ -245,10 +245,13 @@ def peers_python() -> tuple[Path, dict[str, str]]:
     return python, dict(json.loads(done.read_text(encoding="utf-8")))
 
 
-def seconds(step: Callable[[], Any]) -> float:
-    start = time.process_time()
-    step()
-    return time.process_time() - start
+def median_of_three(step: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        step()
+        times.append(time.process_time() - start)
+    return statistics.median(times)
 
 
 def our_step(qubits: int, angles: Any, theta: Any) -> Callable[[], tuple[float, Any]]:
@@ -285,9 +288,7 @@ def compare(peers: Peers, peer: str, qubits: int, rounds: int) -> dict[str, Any]
     )
     pairs = []
     for _ in range(rounds):
-        # Ours is short, so it is the median of three.
-        ours = statistics.median(seconds(step) for _ in range(3))
-        pairs.append((ours, peers.ask(do="time", peer=peer)["seconds"]))
+        pairs.append((median_of_three(step), peers.ask(do="time", peer=peer)["seconds"]))
     return {
         "what": f"{qubits} qubits, beside {peer}",
         "ours_ms": 1000 * statistics.median(ours for ours, _ in pairs),
