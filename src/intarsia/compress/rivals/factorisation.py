@@ -1,5 +1,6 @@
 """What the closed forms share: the best approximation of low rank, and sizes that multiply to a given one."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import NamedTuple
@@ -94,7 +95,9 @@ def largest_rank(ratio: float, dense: int, limit: int, parameters: Callable[[int
     check_ratio(ratio)
     budget = dense / ratio
     if parameters(1) > budget:
-        raise ConfigError("ratio", ratio, f"at most {dense / parameters(1):.5g}: {method} has no smaller form")
+        # Rounded down, so that the ratio in the message is one that works.
+        largest = math.floor(100 * dense / parameters(1)) / 100
+        raise ConfigError("ratio", ratio, f"at most {largest:g}: {method} has no smaller form")
     low, high = 1, limit
     while low < high:
         middle = (low + high + 1) // 2
