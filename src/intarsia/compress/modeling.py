@@ -150,9 +150,10 @@ class CompressedForCausalLM(PreTrainedModel, GenerationMixin):
         # There is no matrix to tie any more.
         self.base._tied_weights_keys = None
         self.base.all_tied_weights_keys = {}
-        name = next(name for name, module in self.named_modules() if module is embedding)
-        # Products of several small numbers: in half precision they lose most of their digits.
-        self._keep_in_fp32_modules_strict = {name}
+        # Products of several small numbers: in half precision they lose most of their digits. Parameters by name, since
+        # of a module transformers would turn the whole numbers into floats as well.
+        own = {id(parameter) for parameter in embedding.parameters()}
+        self._keep_in_fp32_modules_strict = {name for name, part in self.named_parameters() if id(part) in own}
 
     @property
     def base_model(self) -> nn.Module:
