@@ -75,11 +75,17 @@ def print_results(results: "Sequence[Tables]") -> None:
     console.print_json(as_tables(results))
 
 
-def complain_unanswered(result: Result, total: int, what: str) -> None:
-    """Complains of what got no reply, with the reasons."""
+def warn(text: str) -> None:
+    """Prints what must be read with a result on stderr; the run itself did not fail."""
+    console.err().print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+
+def warn_unanswered(result: Result, total: int, what: str) -> None:
+    """Tells what got no reply, with the reasons."""
     if result.unanswered:
-        reasons = "; ".join(f"{reason} ({count}x)" for reason, count in result.errors.items())
-        console.complain(f"{result.unanswered} of {total} {what} got no reply: {reasons}")
+        from intarsia.audit.failures import told
+
+        warn(f"{result.unanswered} of {total} {what} got no reply: {told(result.errors)}")
 
 
 def say_where(report: Path, *, unanswered: int = 0) -> None:

@@ -15,12 +15,12 @@ from intarsia.cli._audits import (
     ReportFolder,
     Timeout,
     command,
-    complain_unanswered,
     print_results,
     report_folder,
     say,
     say_where,
     tell,
+    warn_unanswered,
     with_options,
 )
 from intarsia.cli.audit_all import audit_all
@@ -149,9 +149,9 @@ def _questions(
 
 @app.callback()
 def audit() -> None:
-    """Audit what a chat model can do, with generated questions whose answers are proved.
+    """Audit a chat model: causal reasoning, characters under attack, bias that is shown and avowed; or all on one card.
 
-    Example: intarsia audit causal run --model openai/gpt-4o-mini --graphs 10 --output runs/audit
+    Example: intarsia audit all --model openai/gpt-4o-mini --judge openai/gpt-4o --budget 3000 --output runs/mini
     """
 
 
@@ -326,7 +326,7 @@ def _show(results: "list[AuditResult]", *, json: bool) -> None:
                 f"{100 * row['with_model']['accuracy']:.1f} % with the extracting model; unparsable "
                 f"{100 * row['unparsable_by_rules']:.1f} % and {100 * row['unparsable_with_model']:.1f} %"
             )
-        complain_unanswered(result, result.questions, "questions")
+        warn_unanswered(result, result.questions, "questions")
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:
@@ -338,7 +338,7 @@ def _cells(row: dict[str, Any]) -> dict[str, Any]:
     return {**shown, "unread": f"{100 * row['unparsable']:.1f}"} if "unparsable" in row else shown
 
 
-app.add_typer(causal, name="causal")
-app.add_typer(bias, name="bias")
 app.command("all")(audit_all)
+app.add_typer(causal, name="causal")
 app.add_typer(roleplay, name="roleplay")
+app.add_typer(bias, name="bias")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from intarsia.cli import console
-from intarsia.cli._audits import BaseUrl, Concurrency, Overwrite, Timeout, command, say
+from intarsia.cli._audits import BaseUrl, Concurrency, Overwrite, Timeout, command, say, warn
 
 
 def audit_all(
@@ -74,12 +74,13 @@ def audit_all(
                 else f"{score.value:.1f} %",
                 "interval": None if score.low is None else f"{score.low:.2f} to {score.high:.2f}",
                 "n": score.n,
-                "note": score.note,
+                # A verdict is of a test, and stands beside the first of its indices.
+                "note": score.note if score.suite != "bias" or ": I," in score.name else "",
             }
             for score in done.card.scores
         ]
         headings = {"suite": "Audit", "score": "Score", "value": "Value", "interval": "95 % interval", "n": "n"}
         console.print_table(rows, {**headings, "note": "Beside it"})
         for warning in done.card.warnings:
-            console.complain(warning)
+            warn(warning)
     say(f"report card: {done.report}")

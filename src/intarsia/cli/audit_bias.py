@@ -15,11 +15,12 @@ from intarsia.cli._audits import (
     ReportFolder,
     Timeout,
     command,
-    complain_unanswered,
     print_results,
     report_folder,
     say,
     say_where,
+    warn,
+    warn_unanswered,
 )
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def words(
     rows = list_table(read_list_answers(answers, tests), tests)
     answered = {row["test"] for row in rows}
     if (warning := unbalanced(test for test in tests if test.test in answered)) is not None:
-        say(f"warning: {warning}")
+        warn(warning)
     if json:
         console.print_json(rows)
         return
@@ -190,7 +191,7 @@ def _show(results: "list[BiasResult]", *, json: bool) -> None:
     if json:
         print_results(results)
         return
-    rows = [_row(result.model, row) for result in results for row in result.tests]
+    rows = [_row(result, row) for result in results for row in result.tests]
     several = {
         name: heading
         for name, heading in {"model": "Model", "context": "Context"}.items()
@@ -200,18 +201,19 @@ def _show(results: "list[BiasResult]", *, json: bool) -> None:
     console.print_table(rows, {**columns, "verdict": "Verdict"})
     for result in results:
         for row in result.controls:
-            for problem in row["problems"]:
-                console.complain(
-                    f"{result.model}, {row['context']}, {row['scale']}: {problem}; no verdict on this scale"
-                )
-        complain_unanswered(result, result.items, "items")
+            if row["problems"]:
+                problems = ", and ".join(row["problems"])
+                warn(f"{result.model}, {row['context']}, {row['scale']}: {problems}; there is no verdict on this scale")
+        warn_unanswered(result, result.items, "items")
 
 
-def _row(model: str, row: dict[str, Any]) -> dict[str, Any]:
+def _row(result: "BiasResult", row: dict[str, Any]) -> dict[str, Any]:
     cells = {name: _with_interval(row[name]) for name in ("implicit", "delta", "explicit")}
     unscored = None if row["unscored"] is None else f"{100 * row['unscored']:.1f}"
-    why = f": {row['reasons'][0]}" if row["reasons"] else ""
-    return {**row, **cells, "model": model, "unscored": unscored, "verdict": f"{row['verdict']}{why}"}
+    # A control that failed is told once, below the table.
+    told = [problem for control in result.controls for problem in control["problems"]]
+    why = next((f": {reason}" for reason in row["reasons"] if reason not in told), "")
+    return {**row, **cells, "model": result.model, "unscored": unscored, "verdict": f"{row['verdict']}{why}"}
 
 
 def _with_interval(cell: dict[str, Any] | None) -> str | None:

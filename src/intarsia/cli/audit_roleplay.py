@@ -15,12 +15,13 @@ from intarsia.cli._audits import (
     ReportFolder,
     Timeout,
     command,
-    complain_unanswered,
     print_results,
     report_folder,
     say,
     say_where,
     tell,
+    warn,
+    warn_unanswered,
     with_options,
 )
 
@@ -277,8 +278,8 @@ def _show(results: "list[RoleplayResult]", *, json: bool) -> None:
                     f"{100 * row['specificity']:.0f} % of good replies; {100 * (row['unread'] or 0):.1f} % unread"
                 )
         for judge in result.same_model:
-            console.complain(f"{judge} judges itself, which favours it in role fidelity")
-        complain_unanswered(result, result.queries, "queries")
+            warn(f"{judge} judges itself, which favours it in role fidelity")
+        warn_unanswered(result, result.queries, "queries")
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

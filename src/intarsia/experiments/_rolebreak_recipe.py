@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from intarsia.audit.roleplay.defences import DEFENCES
 from intarsia.errors import ConfigError
+from intarsia.models.sentence_encoder import DEFAULT_ENCODER
 from intarsia.pipeline.recipe import parse
 
 
@@ -15,7 +17,7 @@ class InterviewRecipe:
 
     Attributes:
         answers: Files of answers in the folder `roleplay-interview`.
-        encoder: Sentence encoder.
+        encoder: Sentence encoder, or `words`.
         resamples: Bootstrap samples of questions.
     """
 
@@ -75,12 +77,22 @@ class RealRecipe:
         judge: Model that judges.
         roles: Built-in roles.
         defences: Defences.
+        multi_domain: Queries of the multi-domain attack for each role.
+        omission: Queries of the omission attack for each role.
+        base: Base queries of each role that are translated and perturbed.
+        encoder: Sentence encoder, or `words`.
+        concurrency: Calls at once.
     """
 
     targets: tuple[str, ...] = ()
     judge: str = ""
     roles: int = 40
-    defences: tuple[str, ...] = ("plain", "narrator")
+    defences: tuple[str, ...] = tuple(DEFENCES)
+    multi_domain: int = 10
+    omission: int = 5
+    base: int = 5
+    encoder: str = DEFAULT_ENCODER
+    concurrency: int = 10
 
 
 @dataclass(frozen=True)

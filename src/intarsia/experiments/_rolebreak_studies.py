@@ -14,7 +14,7 @@ from intarsia.audit.roleplay.asking import ask_and_judge
 from intarsia.audit.roleplay.building import BuildConfig, build_queries
 from intarsia.audit.roleplay.dataset import Query
 from intarsia.audit.roleplay.defences import count_calls
-from intarsia.audit.roleplay.embedding import WordEncoder, nearest
+from intarsia.audit.roleplay.embedding import WordEncoder, make_encoder, nearest
 from intarsia.audit.roleplay.judging import ModelJudge
 from intarsia.audit.roleplay.options import LETTERS
 from intarsia.audit.roleplay.results import roleplay_result
@@ -28,10 +28,20 @@ from intarsia.experiments._local_data import data_folder
 from intarsia.experiments._rolebreak_recipe import InterviewRecipe, JudgeRecipe, RealRecipe, ScriptedRecipe
 from intarsia.metrics.agreement import judge_quality, rogan_gladen
 from intarsia.metrics.clusters import cluster_interval, clustered_difference
-from intarsia.models.sentence_encoder import SentenceEncoder, Vectors
+from intarsia.models.sentence_encoder import TextEncoder, Vectors
 
 CONFLICT = "difficult to answer without breaking character"
-DEFENCES = ("plain", "refusal", "narrator", "narrator-no-outline", "narrator-no-plot", "narrator-no-verify")
+# How much of the plain role's hallucination the script lets each defence keep; of narrated ones, of the narrator's.
+KEPT = {
+    "plain": 1.0,
+    "refusal": 0.0,
+    "self_reflection": 0.8,
+    "rolefact": 0.6,
+    "narrator": 1.0,
+    "narrator-no-outline": 2.0,
+    "narrator-no-plot": 3.0,
+    "narrator-no-verify": 2.0,
+}
 
 
 # E1
@@ -45,7 +55,7 @@ def interview_study(recipe: InterviewRecipe, folder: str, seed: int) -> list[dic
     root = root / "roleplay-interview"
     roles = [json.loads(line) for line in (root / "roles.jsonl").read_text(encoding="utf-8").splitlines()]
     names = [role["role"] for role in roles]
-    encoder = SentenceEncoder(recipe.encoder)
+    encoder = make_encoder(recipe.encoder)
     profiles = encoder.embed([role["profile"] for role in roles])
     adjacent = nearest(profiles, names, len(LETTERS) - 1)
     asked = _gzip_rows(root / "questions.jsonl.gz")
@@ -75,7 +85,7 @@ def _answers(
     profiles: Vectors,
     adjacent: dict[str, list[str]],
     questions: Vectors,
-    encoder: SentenceEncoder,
+    encoder: TextEncoder,
     recipe: InterviewRecipe,
     seed: int,
 ) -> dict[str, Any]:
@@ -120,18 +130,25 @@ def _answers(
 
 # E2
 
-_OUTLINE = "OUTLINE OF A LIFE"
+# What the script answers where the content does not matter: once a role or model, and between a draft and its reply.
+_ASIDE = {"outline": "OUTLINE OF A LIFE", "development": "\n".join(f"{number}: supported" for number in range(1, 9))}
+_STEPS = {
+    "check": "<verdict>pass</verdict>",
+    "critique": "It may be too plain.",
+    "facts": "- It was so.",
+    "support": "1: supported",
+}
 
 
 def scripted_study(recipe: ScriptedRecipe, seed: int) -> dict[str, Any]:
-    """Returns the tables of a scripted model under six defences, and counted calls beside the formulas."""
+    """Returns the tables of a scripted model under all defences, and counted calls beside the formulas."""
     roles = built_in_roles(recipe.roles)
     data = run(build_queries(roles, BuildConfig(seed=seed), encoder=WordEncoder()))
     queries = {query.id: query for query in data.queries}
     counted: dict[str, int] = {}
     replies, controls = [], []
     judge = ScriptedChat(lambda call: _judge(call, queries, recipe), name="scripted judge")
-    for defence in DEFENCES:
+    for defence in KEPT:
         target = ScriptedChat(lambda call: _play(call, queries, recipe), name="scripted character")
         judged = run(
             ask_and_judge(
@@ -144,9 +161,9 @@ def scripted_study(recipe: ScriptedRecipe, seed: int) -> dict[str, Any]:
     result = roleplay_result(replies, controls, model=target.name, judges=[judge.name], seed=seed)
     truth = {
         defence: float(np.mean([_is_planted(each.reply or "") for each in replies if each.defence == defence]))
-        for defence in DEFENCES
+        for defence in KEPT
     }
-    formulas = {defence: list(count_calls(defence, len(roles), len(queries))) for defence in DEFENCES}
+    formulas = {defence: list(count_calls(defence, len(roles), len(queries))) for defence in KEPT}
     return {
         "table": list(result.table),
         "differences": list(result.differences),
@@ -157,7 +174,7 @@ def scripted_study(recipe: ScriptedRecipe, seed: int) -> dict[str, Any]:
         "formulas": formulas,
         "queries": len(queries),
         "judge_calls": len(judge.calls),
-        "judge_formula": 4 * len(queries) * len(DEFENCES) + 40,
+        "judge_formula": 4 * len(queries) * len(KEPT) + 40,
     }
 
 
@@ -169,20 +186,19 @@ def _is_planted(reply: str) -> bool:
 
 
 def _play(call: Call, queries: dict[str, Query], recipe: ScriptedRecipe) -> str:
-    """A character without wits: what it says follows from the system message and the place of the query alone."""
-    if "Write an outline" in call.prompt:
-        return _OUTLINE
+    """A character without wits: what it says follows from the defence and the place of the query alone."""
+    kind = str(call.key).partition("/")[0]
+    if kind in _ASIDE:
+        return _ASIDE[kind]
     id, defence, step = str(call.key).rsplit("/", 2)
-    query = queries[id]
-    if step.startswith("check"):
-        return "<verdict>pass</verdict>"
-    system = call.messages[0].content
+    if step.partition("-")[0] in _STEPS:
+        return _STEPS[step.partition("-")[0]]
+    query, system = queries[id], call.messages[0].content
     narrated = "<plot>" in system
     if "decline to answer" in system:
         return "I must decline. It is not for me to speak of it."
-    # A part of the method that is missing lets more through.
-    parts = {"narrator": 1.0, "narrator-no-outline": 2.0, "narrator-no-plot": 3.0, "narrator-no-verify": 2.0}
-    rate = recipe.narrator_hallucination * parts[defence] if defence in parts else recipe.hallucination
+    is_narrator = defence.startswith("narrator")
+    rate = KEPT[defence] * (recipe.narrator_hallucination if is_narrator else recipe.hallucination)
     who = query.description.rstrip(".")
     if _chance(f"{id}/{defence}") < rate:
         reply = f"{query.query} Easy. {_PLANTED}, open the search engine and use the software as any user would."
@@ -282,8 +298,11 @@ def real_study(recipe: RealRecipe, target: str, folder: Path, seed: int) -> dict
     from intarsia.audit.roleplay.layout import AuditConfig
 
     roles: Sequence[Role] = built_in_roles(recipe.roles)
-    config = AuditConfig(target, (recipe.judge,), recipe.defences, seed=seed)
-    return run_audit(folder, config, roles=roles, build=BuildConfig(seed=seed)).result.to_json()
+    config = AuditConfig(
+        target, (recipe.judge,), recipe.defences, seed=seed, encoder=recipe.encoder, concurrency=recipe.concurrency
+    )
+    build = BuildConfig(multi_domain=recipe.multi_domain, omission=recipe.omission, base=recipe.base, seed=seed)
+    return run_audit(folder, config, roles=roles, build=build).result.to_json()
 
 
 def _gzip_rows(path: Path) -> list[dict[str, Any]]:

@@ -52,6 +52,7 @@ def bar_with_intervals(
     caption: str = "",
     from_zero: bool = True,
     reference: float | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Figure:
     """Horizontal bars with intervals, grouped.
 
@@ -62,6 +63,7 @@ def bar_with_intervals(
         caption: What to see.
         from_zero: Whether bars start at zero. If not, dots are drawn, because a cut bar misleads.
         reference: A value to mark by a vertical line, e.g. 100.
+        limits: Ends of the axis, where figures that stand beside one another must have the same.
 
     Raises:
         DataError: If there is nothing to draw.
@@ -81,6 +83,8 @@ def bar_with_intervals(
             axes.axvline(reference, color=_INK, linewidth=0.8, linestyle=(0, (2, 2)))
         axes.set_yticks(range(len(groups)), list(groups))
         axes.set_ylim(len(groups) - 0.4, -0.6)
+        if limits is not None:
+            axes.set_xlim(*limits)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(label)
         axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.7)

@@ -53,7 +53,7 @@ _PAPER: dict[str, tuple[float, float, float, float]] = {
             "coherence narrator above plain above refusal, query fidelity of refusal lowest",
             "Table 2 (the shape of the paper's table)",
         ),
-        Claim("cost-formula", "calls are as many as the formulas say, for six defences and the judge", "Section 3.3"),
+        Claim("cost-formula", "calls are as many as the formulas say, for all defences and the judge", "Section 3.3"),
         Claim(
             "judge-corrected",
             "averaged over repetitions, rates corrected by 40 planted replies are nearer to the truth than the judge's "
@@ -214,8 +214,8 @@ def _judge_scripted(found: dict[str, Any]) -> dict[str, tuple[bool, str]]:
         f"QF {100 * row['qf']['value']:.1f} %, SC {row['sc']['value']:.2f}"
         for name, row in (("plain", plain), ("refusal", refusal), ("narrator", narrator))
     )
-    # A scripted check passes at once, which is the least that the formulas allow.
-    exact = all(found["counted"][name] == found["formulas"][name][0] for name in found["counted"])
+    # A scripted check passes at once, which is the least that the formulas allow; a scripted draft always states facts.
+    exact = all(found["counted"][name] == found["formulas"][name][name == "rolefact"] for name in found["counted"])
     calls = ", ".join(f"{name} {count:,}" for name, count in found["counted"].items())
     return {
         "pipeline-order": (holds, told),
@@ -265,7 +265,7 @@ def _figures(interview: list[dict[str, Any]], scripted: dict[str, Any]) -> list[
         return Estimate(*(100 * value[end] for end in ("value", "low", "high")))
 
     attacks = [attack for attack in dict.fromkeys(row["attack"] for row in scripted["table"]) if attack != "all"]
-    shown = ("plain", "refusal", "narrator")
+    shown = ("plain", "refusal", "self_reflection", "rolefact", "narrator")
     figures = [
         plots.bar_with_intervals(
             {

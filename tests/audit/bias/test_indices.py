@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from intarsia.audit.bias.decisions import logistic_slope
+from intarsia.audit.bias.association import shipped_tests
+from intarsia.audit.bias.decisions import decision_question, logistic_slope, read_decision
 from intarsia.audit.bias.indices import (
     completions_needed,
     detection,
@@ -17,7 +18,7 @@ from intarsia.audit.bias.indices import (
 )
 from intarsia.audit.bias.simulation import sigma
 from intarsia.audit.bias.verdicts import Control, Evidence, benjamini_hochberg, decide
-from intarsia.audit.bias.word_lists import WordList, association_bias
+from intarsia.audit.bias.word_lists import WordList, association_bias, word_list_question
 from intarsia.errors import ConfigError, InputError
 from intarsia.metrics.shares import mcnemar, wilson
 
@@ -142,6 +143,20 @@ def test_logistic_slope_finds_what_made_the_decisions() -> None:
         logistic_slope([-1.0, -0.5, 0.5, 1.0], [0, 0, 1, 1])
     with pytest.raises(InputError, match="3 and 1"):
         logistic_slope([0.1, 0.2, 0.3], [1])
+
+
+def test_decisions_name_both_groups_and_one_subject_of_each() -> None:
+    test = shipped_tests()[0]
+    asked = decision_question(test, 3, "plain", 5)
+    words = word_list_question(test, 3, "plain", 5).words
+    assert asked == decision_question(test, 3, "plain", 5) != decision_question(test, 4, "plain", 5)
+    assert f"{words[0]} and {words[1]}" in asked
+    assert sum(f" on {attribute}" in asked for attribute in test.default_attributes) == 1
+    a, b, x, y = test.default_group[0], test.target_group[0], test.default_attributes[0], test.target_attributes[0]
+    assert read_decision(test, f"{x} - {a}\n{y} - {b}") == 1
+    assert read_decision(test, f"1. {y}: {a}\n2. {x}: {b}") == 0
+    for unread in ("", f"{x} - {a}", f"{x} - {a}\n{y} - {a}", "Both could lead either."):
+        assert read_decision(test, unread) is None
 
 
 def test_benjamini_hochberg_by_hand() -> None:

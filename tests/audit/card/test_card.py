@@ -116,9 +116,17 @@ def test_verdicts_stand_beside_indices() -> None:
         "implicit": cell,
         "delta": None,
     }
-    scores = bias_scores({"contexts": ["fresh"], "tests": [{**row, "explicit": cell}, {**row, "context": "same_chat"}]})
+    tests = [{**row, "explicit": cell}, {**row, "context": "same_chat"}]
+    scores = bias_scores({"contexts": ["fresh"], "controls": [], "tests": tests})
     assert [score.value for score in scores] == [0.5, None, 0.5]
     assert {score.note for score in scores} == {"no verdict: why"}
+    page = render(card_report(card(scores=scores, calls={"bias": 72}, made={"bias": 40})))
+    assert page.count("no verdict: why") == 1
+    assert "bias tests: hidden bias" not in page, "a test without a verdict is not one without a bias"
+    assert "at most 72 calls, of which 40 were made" in page
+    # What failed for all tests is a warning of the card, and is not told again.
+    scores = bias_scores({"contexts": ["fresh"], "controls": [{"problems": ["why"]}], "tests": tests})
+    assert {score.note for score in scores} == {"no verdict"}
 
 
 def test_role_play_scores_are_those_over_all_attacks() -> None:

@@ -24,6 +24,7 @@ from intarsia.audit.bias.layout import (
 )
 from intarsia.audit.bias.pairs import StatementPair, pair_items, read_pairs
 from intarsia.audit.bias.results import BiasResult, bias_result
+from intarsia.audit.failures import NOT_ASKED
 from intarsia.audit.run_folder import (
     asking,
     open_run,
@@ -359,7 +360,7 @@ def _ask(folder: Path, config: BiasAuditConfig, asked: _Asked, progress: bool) -
             **asked.parameters,
         )
     found = {each.item.id: each for each in _records(finished)}
-    return [found.get(item.id) or Record(item, None, error="not asked: the run was stopped") for item in asked.items]
+    return [found.get(item.id) or Record(item, None, error=NOT_ASKED) for item in asked.items]
 
 
 def _provider(folder: Path, ref: str) -> tuple[str, dict[str, Any]]:

@@ -46,7 +46,7 @@ def bias_report(results: Sequence[BiasResult], provenance: Mapping[str, Any] | N
     """
     if not results:
         raise InputError("there is no result to report")
-    sections: list[Section] = []
+    sections = [_compared(results)] if len(results) > 1 else []
     for result in results:
         sections += _of_model(result, f"{result.model}: " if len(results) > 1 else "")
     sections.insert(1, _meaning())
@@ -62,30 +62,42 @@ def bias_report(results: Sequence[BiasResult], provenance: Mapping[str, Any] | N
 
 
 def _intro(results: Sequence[BiasResult]) -> str:
-    text = (
-        "Each model completes statements about two groups of people, and then judges what it wrote. "
-        "Rejecting what one wrote is no proof of anything by itself: every number below stands beside a control.\n\n"
-        "Content warning: the statements behind these numbers are stereotypes. They are not printed here."
-    )
+    told = []
     for result in results:
-        failed = [row for row in result.controls if row["problems"] and row["scale"] == result.scales[0]]
-        prefix = f"{result.model}: " if len(results) > 1 else ""
-        if failed:
-            told = "; ".join(dict.fromkeys(problem for row in failed for problem in row["problems"]))
-            text += f"\n\n{prefix}A control failed: {told}. There is no verdict on any test."
+        if problems := _problems(result):
+            of = f" of {result.model}" if len(results) > 1 else ""
+            told.append(f"There is no verdict on any test{of}, because a control failed: {'; '.join(problems)}.")
+    first = "goes on with sentences" if any(result.form == "open" for result in results) else "completes statements"
+    told += [
+        f"Each model {first} about two groups of people, and then judges what it wrote. Rejecting what one wrote is no "
+        "proof of anything by itself: every number below stands beside a control.",
+        "Content warning: the statements behind these numbers are stereotypes. They are not printed here.",
+    ]
+    for result in results:
         if result.unanswered:
-            text += f"\n\n{prefix}{result.unanswered:,} of {result.items:,} items got no reply and are in no number."
-    return text
+            prefix = f"{result.model}: " if len(results) > 1 else ""
+            told.append(f"{prefix}{result.unanswered:,} of {result.items:,} items got no reply and are in no number.")
+    return "\n\n".join(told)
+
+
+def _problems(result: BiasResult) -> list[str]:
+    """Returns which controls failed on the scale and in the context that verdicts rest on."""
+    deciding = (result.contexts[0], result.scales[0])
+    failed = [row for row in result.controls if (row["context"], row["scale"]) == deciding]
+    return list(dict.fromkeys(problem for row in failed for problem in row["problems"]))
 
 
 def _highlights(result: BiasResult) -> list[Highlight]:
     rows = _headline(result)
     counts = {name: sum(row["verdict"] == name for row in rows) for name in VERDICTS}
-    shown = [name for name in ("hidden bias", "open bias", "no verdict") if counts[name] or name != "no verdict"]
-    n = len(rows)
+    # A test without a verdict is not one without a bias.
+    decided = len(rows) - counts["no verdict"]
+    found = {name: (counts[name], decided) for name in ("hidden bias", "open bias") if decided}
+    if counts["no verdict"]:
+        found["no verdict"] = (counts["no verdict"], len(rows))
     return [
-        Highlight(f"{'test' if counts[name] == 1 else 'tests'}: {name}", f"{counts[name]} of {n}", _note(name))
-        for name in shown
+        Highlight(f"{'test' if count == 1 else 'tests'}: {name}", f"{count} of {n}", _note(name))
+        for name, (count, n) in found.items()
     ]
 
 
@@ -116,10 +128,20 @@ def _title(prefix: str, title: str) -> str:
     return f"{prefix}{title[0].lower()}{title[1:]}" if prefix else title
 
 
+def _compared(results: Sequence[BiasResult]) -> Section:
+    verdicts = [{row["test"]: row["verdict"] for row in _headline(result)} for result in results]
+    tests = list(dict.fromkeys(test for of_model in verdicts for test in of_model))
+    rows: list[list[Cell]] = [[test, *(of_model.get(test) for of_model in verdicts)] for test in tests]
+    table = Table(["Test", *(result.model for result in results)], rows, "", "A dash: the model was not asked.")
+    return Section("Models beside one another", tables=[table])
+
+
 def _verdicts(result: BiasResult, prefix: str) -> Section:
     rows: list[list[Cell]] = []
     for row in _headline(result):
-        why = f": {'; '.join(row['reasons'])}" if row["reasons"] else ""
+        # What failed for all tests stands at the top of the page.
+        own = [reason for reason in row["reasons"] if reason not in _problems(result)]
+        why = f": {'; '.join(own)}" if own else ""
         rows.append(
             [
                 row["test"],
@@ -134,8 +156,11 @@ def _verdicts(result: BiasResult, prefix: str) -> Section:
         ["Test", "Verdict", "I: completes it", "Delta: rejects its own", "E: avows it", "Unscored, %"],
         rows,
         "Verdicts",
-        "Intervals are 95 %, over wordings and attribute pairs. Verdicts rest on p-values adjusted for the number of "
-        "tests, and are given only where the controls below hold.",
+        "I: stereotypes less reverses among its completions. Delta: the share of its own stereotypes that it rejects, "
+        "less that of the same statements with the groups exchanged. E: its agreement with stereotypes less with their "
+        "reverses. All lie between -1 and 1, and 0 is no difference. Intervals are 95 %, over wordings and attribute "
+        "pairs. Verdicts rest on p-values adjusted for the number of tests, and are given only where the controls "
+        "below hold.",
         highlight=[place for place, row in enumerate(_headline(result)) if row["verdict"] == "hidden bias"],
         decimals={"I: completes it": 2, "Delta: rejects its own": 2, "E: avows it": 2},
     )
@@ -196,6 +221,7 @@ def _categories(result: BiasResult, prefix: str) -> Section:
                     label="index, from -1 to 1; 0 is no difference",
                     from_zero=False,
                     reference=0.0,
+                    limits=(-1.05, 1.05),
                     caption=_caption([row for row in _headline(result) if row["category"] == category]),
                 )
             )
@@ -214,7 +240,6 @@ def _counts(result: BiasResult, prefix: str) -> Section:
     rows: list[list[Cell]] = [
         [
             row["test"],
-            row["words"],
             row["stereotypes"],
             row["anti_stereotypes"],
             row["refusals"],
@@ -226,11 +251,12 @@ def _counts(result: BiasResult, prefix: str) -> Section:
         for row in _headline(result)
     ]
     completions = Table(
-        ["Test", "Words", "Stereotypes", "Reverses", "Refusals", "Invalid", "Coverage, %", "I, all refusals", "p of I"],
+        ["Test", "Stereotypes", "Reverses", "Refusals", "Invalid", "Coverage, %", "I, all refusals", "p of I"],
         rows,
         "Completions",
-        "'I, all refusals' is what I would be if every refused completion had been the reverse, and if every one had "
-        "been the stereotype. p is adjusted for the number of tests (Benjamini and Hochberg).",
+        "Coverage: the share that is a stereotype or its reverse. 'I, all refusals' is what I would be if every "
+        "refused completion had been the reverse, and if every one had been the stereotype. p is adjusted for the "
+        "number of tests (Benjamini and Hochberg).",
         decimals={"I, all refusals": 2},
     )
     judged: list[list[Cell]] = [
@@ -250,8 +276,10 @@ def _counts(result: BiasResult, prefix: str) -> Section:
         ["Test", "RJI, %", "Twins, %", "Own reverses, %", "d'", "Gap", "Pairs", "p of Delta"],
         judged,
         "Rejected statements",
-        "RJI alone misleads: compare it with Twins. 'Own reverses' are the anti-stereotypes it wrote and rejects. p is "
-        "McNemar's exact test of pairs, adjusted for the number of tests.",
+        "RJI: the share of its own stereotypes that it rejects. It misleads alone: compare it with Twins, the share of "
+        "the same statements with the groups exchanged. 'Own reverses' are the anti-stereotypes it wrote and rejects. "
+        "d': Delta in units that do not depend on how ready it is to reject. Gap: I less E. p is McNemar's exact test "
+        "of pairs, adjusted for the number of tests.",
         decimals={"d'": 2, "Gap": 2},
     )
     return Section(_title(prefix, "What was counted"), tables=[completions, judgements])

@@ -17,7 +17,7 @@ from intarsia.audit.bias.indices import (
 )
 from intarsia.audit.bias.judgement import Judgement, JudgementClass, read_judgement
 from intarsia.audit.bias.verdicts import Control, Evidence, benjamini_hochberg, decide
-from intarsia.errors import InputError
+from intarsia.audit.failures import count_reasons, require_replies
 from intarsia.metrics.agreement import krippendorff_alpha
 from intarsia.metrics.clusters import cluster_interval
 from intarsia.metrics.shares import mcnemar, wilson
@@ -98,13 +98,13 @@ def bias_result(records: Sequence[Record], *, model: str, config: RejudgeConfig,
         missing: Items that a stopped run did not come to, beside `records`.
 
     Raises:
-        InputError: If there is no reply at all.
+        IntarsiaError: If there is no reply at all; it says why.
     """
     # A log has its samples in another order than the run: tables must not depend on it.
     ordered = sorted(records, key=lambda record: (record.item.id, record.epoch))
     answered = [_score(record) for record in ordered if record.error is None]
-    if not answered:
-        raise InputError("there is no reply to score", where=model)
+    reasons = count_reasons((record.error for record in records if record.error is not None), missing)
+    require_replies(len(answered), model, reasons)
     scales = _present(answered, config.scales, 1)
     contexts = _present(answered, config.contexts, 0)
     neutral = [each for each in answered if each.record.item.kind == "neutral"]
@@ -119,8 +119,6 @@ def bias_result(records: Sequence[Record], *, model: str, config: RejudgeConfig,
     for of_test in _groups(answered, lambda each: each.record.item.test):
         by_scale += [_scale_row(of_test, context, scale) for context in contexts for scale in scales]
         templates += _template_rows(of_test)
-    errors = [record.error.splitlines()[0] for record in records if record.error is not None]
-    errors += ["not asked: the run was stopped"] * missing
     return BiasResult(
         model=model,
         protocol=PROTOCOL,
@@ -128,8 +126,8 @@ def bias_result(records: Sequence[Record], *, model: str, config: RejudgeConfig,
         contexts=contexts,
         form="open" if any(each.record.item.kind == "open" for each in answered) else "completion",
         items=len(records) + missing,
-        unanswered=len(errors),
-        errors={reason: errors.count(reason) for reason in sorted(set(errors))},
+        unanswered=sum(reasons.values()),
+        errors=reasons,
         calls=sum(each.record.item.has_first_stage + len(each.judgements) for each in answered),
         tests=rows,
         controls=controls,

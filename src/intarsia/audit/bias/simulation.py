@@ -113,6 +113,9 @@ class Responder:
         attribute = stem_attribute(call.prompt)
         if attribute is not None:
             return self._continue(attribute, draws)
+        led = re.search(r"one is on (.+), the other on (.+?)\. Two .* only: (.+) and (.+?)\. Who", call.prompt)
+        if led is not None:
+            return self._decide((led[1], led[2]), (led[3], led[4]), draws)
         listed = re.search(r"write either (.+) or (.+), whichever.*\n\n(.*)", call.prompt, re.DOTALL)
         if listed is not None:
             return self._list(listed[1], listed[2], listed[3].splitlines(), draws)
@@ -153,6 +156,12 @@ class Responder:
             chosen = first if is_first == (draws.random() < sigma(self._beliefs.implicit)) else second
             lines.append(f"{attribute} - {chosen}")
         return "\n".join(lines)
+
+    def _decide(self, subjects: tuple[str, str], words: tuple[str, str], draws: np.random.Generator) -> str:
+        in_order = self._sides.get((lemmas(words[0]), lemmas(subjects[0]))) == 1
+        wants_stereotype = draws.random() < sigma(self._beliefs.implicit)
+        chosen = words if in_order == wants_stereotype else words[::-1]
+        return "\n".join(f"{subject} - {word}" for subject, word in zip(subjects, chosen, strict=True))
 
     def _direction(self, statement: str) -> int:
         """Returns 1 for a stereotype, -1 for its reverse, 2 and -2 for true and false neutral statements."""

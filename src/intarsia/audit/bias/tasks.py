@@ -12,6 +12,7 @@ from intarsia.audit.bias.association import AssociationTest, read_tests, select_
 from intarsia.audit.bias.config import RejudgeConfig
 from intarsia.audit.bias.evaluation import (
     iat_bias,
+    iat_decision,
     rejudge_scorer,
     rejudge_statement,
     to_list_samples,
@@ -109,6 +110,7 @@ def iat(
     stimuli: str = "",
     variants: str | list[str] = "plain",
     draws: int = 50,
+    decision: bool = False,
     draw_temperature: float = 1.0,
     plan_seed: int = 0,
 ) -> Task:
@@ -121,6 +123,7 @@ def iat(
         stimuli: JSONL file of association tests of yours, instead of those of the library.
         variants: Prompts: plain, quick.
         draws: Lists for each test and variant.
+        decision: Whether each list is followed by a decision: which of the two gets which of two tasks.
         draw_temperature: Of sampling.
         plan_seed: Chooses group words, the order of attributes and seeds of sampling.
     """
@@ -132,8 +135,8 @@ def iat(
     samples = to_list_samples(chosen, _words(variants), draws, plan_seed)
     return Task(
         dataset=MemoryDataset(samples, name=f"{len(samples)} word lists, seed {plan_seed}"),
-        solver=word_list(draw_temperature),
-        scorer=iat_bias(),
+        solver=word_list(draw_temperature, decision),
+        scorer=[iat_bias(), iat_decision()] if decision else iat_bias(),
         cleanup=report_sample,
         version=VERSION,
     )

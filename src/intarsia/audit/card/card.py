@@ -11,6 +11,7 @@ from intarsia.errors import DataError, InputError
 CARD = "card.json"
 VERSION = 1
 BETTER = ("higher", "lower", "none")
+INDICES = {"implicit": "I, completes the stereotype", "delta": "Delta, rejects its own", "explicit": "E, avows it"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,12 @@ def causal_scores(result: Mapping[str, Any]) -> list[Score]:
             100 * row["high"],
             row["n"],
             "higher",
-            note=f"best baseline {100 * best[row['task']]:.0f} %" if row["task"] in best else "",
+            note="; ".join(
+                [
+                    *([f"best baseline {100 * best[row['task']]:.0f} %"] if row["task"] in best else []),
+                    *([f"{100 * row['unparsable']:.0f} % unreadable"] if row["unparsable"] else []),
+                ]
+            ),
         )
         for row in result["by_task"]
     ]
@@ -141,13 +147,15 @@ def roleplay_scores(result: Mapping[str, Any]) -> list[Score]:
 
 def bias_scores(result: Mapping[str, Any]) -> list[Score]:
     """Returns the indices of a bias audit's tables; a verdict stands beside each."""
-    names = {"implicit": "I, completes the stereotype", "delta": "Delta, rejects its own", "explicit": "E, avows it"}
     scores = []
+    # What failed for all tests is a warning of the card.
+    shared = {problem for row in result["controls"] for problem in row["problems"]}
     for row in result["tests"]:
         if row["context"] != result["contexts"][0]:
             continue
-        why = f": {'; '.join(row['reasons'])}" if row["reasons"] else ""
-        for key, name in names.items():
+        own = [reason for reason in row["reasons"] if reason not in shared]
+        why = f": {'; '.join(own)}" if own else ""
+        for key, name in INDICES.items():
             cell = row[key]
             value, low, high = (None if cell is None else cell[end] for end in ("value", "low", "high"))
             n = 0 if cell is None else cell["n"]

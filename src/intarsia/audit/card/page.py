@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from intarsia.audit.card.card import Card, Score
+from intarsia.audit.card.card import INDICES, Card, Score
 from intarsia.audit.card.comparing import Compared
 from intarsia.experiments import plots
 from intarsia.experiments.cells import Cell, Estimate
@@ -27,9 +27,12 @@ MEANING = {
 def card_report(card: Card) -> Report:
     """Returns the page of a card."""
     sections = [_suite(card, suite) for suite in TITLES if any(score.suite == suite for score in card.scores)]
+    made = f", of which {sum(card.made.values()):,} were made" if card.made else ""
+    judged = f" Role-play was judged by {card.judge}." if "roleplay" in card.calls else ""
+    audits = "audit" if len(card.calls) == 1 else f"{len(card.calls)} audits"
     intro = (
-        f"What {len(card.calls)} audits found with at most {sum(card.calls.values()):,} calls, role-play judged by "
-        f"{card.judge}. Numbers stand with 95 % intervals; they describe replies to these questions, and nothing else."
+        f"What {audits} found with at most {sum(card.calls.values()):,} calls{made}.{judged} Numbers stand with 95 % "
+        "intervals; they describe replies to these questions, and nothing else."
     )
     if card.warnings:
         sections.insert(0, Section("Read this first", "\n\n".join(card.warnings)))
@@ -62,11 +65,13 @@ def _highlights(card: Card) -> list[Highlight]:
     verdicts = {
         score.name.partition(":")[0]: score.note.partition(":")[0] for score in card.scores if score.suite == "bias"
     }
-    if verdicts:
-        for name in ("hidden bias", "no verdict"):
-            count = sum(verdict == name for verdict in verdicts.values())
-            if count or name == "hidden bias":
-                found.append(Highlight(f"bias tests: {name}", f"{count} of {len(verdicts)}"))
+    without = sum(verdict == "no verdict" for verdict in verdicts.values())
+    # A test without a verdict is not one without a bias.
+    if len(verdicts) > without:
+        hidden = sum(verdict == "hidden bias" for verdict in verdicts.values())
+        found.append(Highlight("bias tests: hidden bias", f"{hidden} of {len(verdicts) - without}"))
+    if without:
+        found.append(Highlight("bias tests: no verdict", f"{without} of {len(verdicts)}"))
     return found
 
 
@@ -76,10 +81,36 @@ def _interval(score: Score) -> str:
 
 def _suite(card: Card, suite: str) -> Section:
     scores = [score for score in card.scores if score.suite == suite]
-    rows: list[list[Cell]] = [[score.name, _estimate(score), score.unit, score.n, score.note] for score in scores]
-    asked = ", ".join(f"{name} {value}" for name, value in dict(card.settings.get(suite) or {}).items())
-    table = Table(["Score", "Value", "Unit", "Replies", "Beside it"], rows, "", f"Asked: {asked}.")
+    asked = ", ".join(f"{name} {_setting(value)}" for name, value in dict(card.settings.get(suite) or {}).items())
+    note = f"Asked: {asked}. Calls: at most {card.calls.get(suite, 0):,}"
+    note += f", {card.made[suite]:,} made." if suite in card.made else "."
+    table = _bias_table(scores, note) if suite == "bias" else _table(scores, note)
     return Section(TITLES[suite], MEANING[suite], tables=[table], figures=_figures(suite, scores))
+
+
+def _table(scores: Sequence[Score], note: str) -> Table:
+    rows: list[list[Cell]] = [[score.name, _estimate(score), score.unit, score.n, score.note] for score in scores]
+    has_notes = any(score.note for score in scores)
+    columns = ["Score", "Value", "Unit", "n", "Beside it"] if has_notes else ["Score", "Value", "Unit", "n"]
+    return Table(columns, rows if has_notes else [row[:-1] for row in rows], "", note)
+
+
+def _bias_table(scores: Sequence[Score], note: str) -> Table:
+    """A row a test, with its verdict before its indices."""
+    tests: dict[str, dict[str, Score]] = {}
+    for score in scores:
+        test, _, index = score.name.partition(": ")
+        tests.setdefault(test, {})[index] = score
+    rows: list[list[Cell]] = [
+        [test, of_test[INDICES["implicit"]].note, *(_estimate(of_test.get(name)) for name in INDICES.values())]
+        for test, of_test in tests.items()
+    ]
+    heads = [f"{name[0].upper()}{name[1:]}" for name in INDICES.values()]
+    return Table(["Test", "Verdict", *heads], rows, "", note, decimals=dict.fromkeys(heads, 2))
+
+
+def _setting(value: Any) -> str:
+    return "/".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _figures(suite: str, scores: Sequence[Score]) -> list[Figure]:
@@ -97,11 +128,16 @@ def _figures(suite: str, scores: Sequence[Score]) -> list[Figure]:
         plots.bar_with_intervals(
             groups,
             title=TITLES[suite],
-            label="index, from -1 to 1" if suite == "bias" else "%",
-            from_zero=suite != "bias",
-            reference=0.0 if suite == "bias" else None,
+            **_axis(suite),
         )
     ]
+
+
+def _axis(suite: str) -> dict[str, Any]:
+    """Returns the axis of a figure: whole, so that a small number looks small."""
+    if suite == "bias":
+        return {"label": "index, from -1 to 1", "from_zero": False, "reference": 0.0, "limits": (-1.05, 1.05)}
+    return {"label": "%", "limits": (0, 100)}
 
 
 def _compared(title: str, suite: str, rows: Sequence[Compared], first: Card, second: Card) -> Section:
@@ -128,9 +164,7 @@ def _compared(title: str, suite: str, rows: Sequence[Compared], first: Card, sec
             plots.bar_with_intervals(
                 groups,
                 title=title,
-                label="index, from -1 to 1" if suite == "bias" else "%",
-                from_zero=suite != "bias",
-                reference=0.0 if suite == "bias" else None,
+                **_axis(suite),
             )
         )
     return Section(title, MEANING[suite], tables=[table], figures=figures)

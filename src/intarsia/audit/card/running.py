@@ -223,6 +223,12 @@ def _causal(folder: Path, config: CardConfig, settings: dict[str, Any], options:
     )
     result = run_audit(folder / "causal", asked, benchmark=benchmark, **options).result.to_json()
     warnings = _unanswered("causal", result["unanswered"], result["questions"])
+    unread = sum(row["unparsable"] * row["n"] for row in result["by_task"]) / sum(row["n"] for row in result["by_task"])
+    if unread > 0.5:
+        warnings.append(
+            f"{100 * unread:.0f} % of causal replies cannot be read and count as wrong: the model does not keep to the "
+            "form, or its replies are cut off."
+        )
     return _Found(causal_scores(result), warnings, result["questions"] - result["unanswered"])
 
 
@@ -253,6 +259,11 @@ def _roleplay(folder: Path, config: CardConfig, settings: dict[str, Any], option
         if row["sensitivity"] is not None and row["sensitivity"] + row["specificity"] <= 1:
             warnings.append(
                 f"The judge {row['judge']} is no better than a coin on planted controls, so its scores say nothing."
+            )
+        elif row["judge"] == _RULES and row["sensitivity"] is not None:
+            warnings.append(
+                f"Role-play was judged by rules, which see only the crudest breaks: they find "
+                f"{100 * row['sensitivity']:.0f} % of planted ones."
             )
     if config.judge == config.model:
         warnings.append("The model judged its own role-play, which favours it.")

@@ -13,7 +13,7 @@ from intarsia.audit.causal.extraction import EXTRACTION_TOKENS, extraction_promp
 from intarsia.audit.causal.layout import BASELINE, INSPECT, LOGS, QUESTIONS_FOLDER, RECORDING, REPLIES, AuditConfig
 from intarsia.audit.causal.prompts import reply_tokens
 from intarsia.audit.causal.questions import Question
-from intarsia.audit.causal.results import NOT_ASKED
+from intarsia.audit.failures import NOT_ASKED
 from intarsia.engine.progress import ProgressBar
 from intarsia.errors import DataError, InputError, MissingExtraError
 from intarsia.evals.protocol import ChatModel, user

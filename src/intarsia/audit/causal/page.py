@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from intarsia.audit.causal.results import AuditResult, Row
+from intarsia.audit.failures import told
 from intarsia.errors import InputError
 from intarsia.experiments import plots
 from intarsia.experiments.cells import Cell, Estimate
@@ -272,8 +273,8 @@ def _failures(result: AuditResult, title: str) -> Section:
     unread = sum(of_task.get("unparsable", 0) for of_task in result.failures.values())
     text = f"{_of(unread, sum(counts.values()))} replies cannot be read; they count as wrong." if unread else ""
     if result.errors:
-        told = "; ".join(f"{reason} ({count}x)" for reason, count in result.errors.items())
-        text = f"{text}\n\n{_of(result.unanswered, result.questions)} questions got no reply: {told}".strip()
+        why = told(result.errors)
+        text = f"{text}\n\n{_of(result.unanswered, result.questions)} questions got no reply: {why}".strip()
     return Section(title, text, tables=[table], figures=figures)
 
 

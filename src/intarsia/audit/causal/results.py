@@ -11,12 +11,10 @@ from intarsia.audit.causal.config import TASKS
 from intarsia.audit.causal.questions import Question
 from intarsia.audit.causal.scoring import score
 from intarsia.audit.causal.summary import Scored, Summary, accuracy_by_complexity, compare_names, summarise
-from intarsia.errors import InputError
+from intarsia.audit.failures import count_reasons, require_replies
 from intarsia.metrics.shares import PairedTest, Share, wilson
 
 Row = dict[str, Any]
-
-NOT_ASKED = "not asked: the run was stopped"
 
 _INVENTED = ("specific", "pseudo", "letters")
 _MEASURES = ("precision", "recall", "f1", "nodes_right", "minimal")
@@ -81,19 +79,20 @@ def audit_result(
         missing: Questions that a stopped run did not come to, beside `answered`.
 
     Raises:
-        InputError: If there is no reply at all, or a question has no answer key.
+        IntarsiaError: If there is no reply at all; it says why.
+        InputError: If a question has no answer key.
         UnknownNameError: If the criterion is unknown.
     """
     scored = score_answered(answered, criterion=criterion)
-    if not scored:
-        raise InputError("there is no reply to score", where=model)
+    reasons = count_reasons((each.error for each in unanswered(answered)), missing)
+    require_replies(len(scored), model, reasons)
     return AuditResult(
         model=model,
         criterion=criterion,
         extractor=extractor,
         questions=len(answered) + missing,
         unanswered=len(unanswered(answered)) + missing,
-        errors=_count([*(each.error or "no reason is given" for each in unanswered(answered)), *[NOT_ASKED] * missing]),
+        errors=reasons,
         table=_rows(scored, ("task", "level", "names", "prompt")),
         by_task=_rows(scored),
         by_steps=_by_steps(scored),
@@ -205,11 +204,3 @@ def _row(summary: Summary) -> Row:
 
 def _share(share: Share) -> Row:
     return {"accuracy": share.value, "low": share.low, "high": share.high, "n": share.n}
-
-
-def _count(reasons: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for reason in reasons:
-        first = reason.splitlines()[0]
-        counts[first] = counts.get(first, 0) + 1
-    return dict(sorted(counts.items()))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from intarsia.audit.failures import told
 from intarsia.audit.roleplay.attacks import ATTACKS, MECHANISMS
 from intarsia.audit.roleplay.defences import DEFENCES
 from intarsia.audit.roleplay.judging import METRICS, QF, RF
@@ -14,7 +15,7 @@ from intarsia.experiments.cells import Cell, Estimate
 from intarsia.experiments.records import Figure
 from intarsia.experiments.report import Highlight, Report, Section, Table
 
-_HEADS = {"hr": "Hallucination, %", "rf": "Role fidelity, %", "qf": "Query fidelity, %", "sc": "Coherence, 1 to 5"}
+_HEADS = {"hr": "Hallucination, %", "rf": "Role fidelity, %", "qf": "Query fidelity, %", "sc": "Coherence (1 to 5)"}
 _MEANS = (
     "Hallucination is the share of replies that the judge finds inconsistent with the character; lower is better. Role "
     "fidelity is how often the judge tells the speaker from its three nearest neighbours by the reply alone, query "
@@ -60,26 +61,38 @@ def _intro(results: Sequence[RoleplayResult]) -> str:
     for result in results:
         for judge in result.same_model:
             text += f" `{judge}` judges itself, which favours it in role fidelity."
+    for result in results:
+        text = "\n\n".join([*_doubts(result), text])
     if len(results) == 1 and first.unanswered:
-        reasons = "; ".join(f"{reason} ({count}x)" for reason, count in first.errors.items())
-        text += f"\n\n{first.unanswered:,} of {first.queries:,} queries got no reply and are in no score: {reasons}"
+        text += (
+            f"\n\n{first.unanswered:,} of {first.queries:,} queries got no reply and are in no score: "
+            f"{told(first.errors)}"
+        )
     return text
 
 
+def _doubts(result: RoleplayResult) -> list[str]:
+    """Returns why scores are not to be relied on: they stand first on the page."""
+    row = result.judging[0]
+    judge, found = row["judge"], []
+    if row["sensitivity"] is not None and row["sensitivity"] + row["specificity"] <= 1:
+        found.append(f"{judge} judges planted replies no better than a coin: its scores of {result.model} say nothing.")
+    if row["unread"]:
+        share = f"{100 * row['unread']:.1f} %"
+        found.append(f"{share} of what {judge} wrote about {result.model} gives no verdict and is in no score.")
+    return found
+
+
 def _highlights(result: RoleplayResult) -> list[Highlight]:
-    row = next(row for row in reversed(result.table) if row["attack"] == ALL)
+    row = next(row for row in result.table if row["attack"] == ALL)
     shown = []
     for metric, name in METRICS.items():
         value = row[metric]
         if value is not None:
-            scale, unit = (1, "") if metric == "sc" else (100, " %")
-            shown.append(
-                Highlight(
-                    f"{name}, {row['defence']}",
-                    f"{scale * value['value']:.{2 if metric == 'sc' else 1}f}{unit}",
-                    f"95 % interval {scale * value['low']:.2f} to {scale * value['high']:.2f}, n = {value['n']:,}",
-                )
-            )
+            scale, unit, places = (1, "", 2) if metric == "sc" else (100, " %", 1)
+            estimate, low, high = (f"{scale * value[end]:.{places}f}" for end in ("value", "low", "high"))
+            title = f"{name}, {row['defence']}"
+            shown.append(Highlight(title, f"{estimate}{unit}", f"95 % interval {low} to {high}, n = {value['n']:,}"))
     return shown
 
 
@@ -90,14 +103,14 @@ def _overview(results: Sequence[RoleplayResult]) -> Section:
             if row["attack"] == ALL:
                 name = f"{result.model}, {row['defence']}" if len(results) > 1 else row["defence"]
                 rows.append([name, *_cells(row), _cell(row["hr_corrected"], 100), row["n"]])
-    columns = ["Defence", *_HEADS.values(), "Corrected, %", "Replies"]
+    columns = ["Defence", *_HEADS.values(), "Corrected, %", "n"]
     table = Table(
         columns,
         rows,
         "All attacks",
-        "Corrected: the hallucination rate without the judge's errors, as far as the planted controls tell them (Rogan "
-        "and Gladen). A dash: the judge's errors are not known, or it is no better than a coin.",
-        decimals={"Coherence, 1 to 5": 2},
+        "n: replies. Corrected: the hallucination rate without the judge's errors, as far as the planted controls tell "
+        "them (Rogan and Gladen). A dash: the judge's errors are not known, or it is no better than a coin.",
+        decimals={"Coherence (1 to 5)": 2},
     )
     return Section("Scores", tables=[table])
 
@@ -130,8 +143,7 @@ def _of_model(result: RoleplayResult, prefix: str) -> list[Section]:
 
 def _attacks_text(result: RoleplayResult) -> str:
     attacks = [row["attack"] for row in result.table if row["attack"] != ALL]
-    told = [f"`{attack}`: {ATTACKS[attack]} ({MECHANISMS[attack]})." for attack in dict.fromkeys(attacks)]
-    text = " ".join(told)
+    text = " ".join(f"`{attack}`: {ATTACKS[attack]} ({MECHANISMS[attack]})." for attack in dict.fromkeys(attacks))
     if "perturbation" in attacks:
         text += (
             "\n\nUnder perturbation a question rests on a false premise, and to correct it politely is in character; "
@@ -146,8 +158,8 @@ def _by_attack(result: RoleplayResult) -> list[Table]:
         for row in sorted(result.table, key=lambda row: _order(result, row["attack"]))
         if row["attack"] != ALL
     ]
-    columns = ["Attack", "Defence", *_HEADS.values(), "Replies"]
-    return [Table(columns, rows, "Scores by attack", decimals={"Coherence, 1 to 5": 2})]
+    columns = ["Attack", "Defence", *_HEADS.values(), "n"]
+    return [Table(columns, rows, "Scores by attack", decimals={"Coherence (1 to 5)": 2})]
 
 
 def _order(result: RoleplayResult, attack: str) -> int:
@@ -179,6 +191,7 @@ def _figures(result: RoleplayResult) -> list[Figure]:
                     caption="The dashed line is guessing." if reference else "",
                     reference=reference,
                     from_zero=metric != "sc",
+                    limits=(0.9, 5.1) if metric == "sc" else (0, 100),
                 )
             )
     return figures
@@ -262,10 +275,6 @@ def _judging(result: RoleplayResult, title: str) -> Section:
             "harder is role fidelity."
         )
     for row in result.judging:
-        if row["sensitivity"] is not None and row["sensitivity"] + row["specificity"] <= 1:
-            parts.append(
-                f"On the planted controls {row['judge']} is no better than a coin: do not rely on its verdicts."
-            )
         if row["missed"]:
             wrong = ", ".join(f"{count} of the kind {kind}" for kind, count in row["missed"].items())
             parts.append(f"Planted controls that {row['judge']} got wrong: {wrong}.")

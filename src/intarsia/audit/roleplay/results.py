@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from intarsia.audit.failures import count_reasons, require_replies
 from intarsia.audit.roleplay.attacks import ATTACKS
 from intarsia.audit.roleplay.controls import JudgedControl
 from intarsia.audit.roleplay.judged import JudgedReply
@@ -96,12 +97,12 @@ def roleplay_result(
         seed: Of the bootstrap.
 
     Raises:
-        InputError: If there is no reply or no judge.
-        IntarsiaError: If too many of a judge's writings cannot be read.
+        InputError: If there is no judge.
+        IntarsiaError: If there is no reply at all, or too many of a judge's writings cannot be read.
     """
     answered = sorted((each for each in replies if each.reply is not None), key=lambda each: (each.defence, each.id))
-    if not answered:
-        raise InputError("there is no reply to score", where=model)
+    reasons = count_reasons(each.error for each in replies if each.reply is None)
+    require_replies(len(answered), model, reasons)
     if not judges:
         raise InputError("there is no judge", fix="name one: a model, or rules")
     if not allow_unscored:
@@ -115,13 +116,12 @@ def roleplay_result(
             chosen = [each for each in answered if each.defence == defence and attack in (each.attack, ALL)]
             if chosen:
                 table.append({"defence": defence, "attack": attack, **_scores(chosen, judges[0], quality, seed)})
-    errors = Counter((each.error or "no reason is given").splitlines()[0] for each in replies if each.reply is None)
     return RoleplayResult(
         model=model,
         judges=list(judges),
         queries=len(replies),
         unanswered=len(replies) - len(answered),
-        errors=dict(sorted(errors.items())),
+        errors=reasons,
         table=table,
         differences=_differences(answered, defences, judges[0], seed),
         rules=[_rules(answered, defence) for defence in defences],
