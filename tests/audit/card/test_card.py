@@ -103,6 +103,8 @@ def test_pages_show_warnings_first(tmp_path: Path) -> None:
         (tmp_path / name / "card.json").write_text(json.dumps(each.to_json()))
     rows, report = write_comparison(tmp_path / "a", tmp_path / "b", tmp_path / "both")
     assert report.is_file()
+    assert report.read_text().index("Verdicts") < report.read_text().rindex("Second is")
+    assert "a (second)" in render(comparison_report(first, first, compare_cards(first, first)))
     assert len(rows) == len(json.loads((tmp_path / "both" / "comparison.json").read_text())["rows"]) == 4
 
 

@@ -151,7 +151,12 @@ def _compared(title: str, suite: str, rows: Sequence[Compared], first: Card, sec
         ]
         for row in rows
     ]
-    table = Table(["Score", first.model, second.model, "Difference", f"{second.model} is"], cells)
+    # Two cards may be of one model; columns have different names all the same.
+    names = [first.model, second.model if second.model != first.model else f"{second.model} (second)"]
+    decimals = dict.fromkeys([*names, "Difference"], 2) if suite == "bias" else {}
+    tables = [Table(["Score", *names, "Difference", "Second is"], cells, decimals=decimals)]
+    if suite == "bias":
+        tables.insert(0, _verdicts(rows, names))
     groups: dict[str, dict[str, Estimate | float]] = {}
     for row in rows:
         pair: dict[str, Any] = {first.model: _estimate(row.first), second.model: _estimate(row.second)}
@@ -167,7 +172,17 @@ def _compared(title: str, suite: str, rows: Sequence[Compared], first: Card, sec
                 **_axis(suite),
             )
         )
-    return Section(title, MEANING[suite], tables=[table], figures=figures)
+    return Section(title, MEANING[suite], tables=tables, figures=figures)
+
+
+def _verdicts(rows: Sequence[Compared], names: Sequence[str]) -> Table:
+    """The verdicts on both models, before their numbers."""
+    implicit = [row for row in rows if row.name.endswith(INDICES["implicit"])]
+    cells: list[list[Cell]] = [
+        [row.name.partition(": ")[0], *(score.note if score else None for score in (row.first, row.second))]
+        for row in implicit
+    ]
+    return Table(["Test", *names], cells, "Verdicts", "A dash: the model was not asked.")
 
 
 def _estimate(score: Score | None) -> Estimate | None:
