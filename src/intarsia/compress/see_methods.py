@@ -38,7 +38,7 @@ class SEESettings:
         lowrank: Rank of a matrix that is added; by default half the budget for `hybrid` and 0 for others.
         token_scale: Whether the products of each token have a factor.
         steps: Steps of the fit.
-        learning_rate: Highest learning rate of the fit.
+        learning_rate: Highest learning rate of the fit, for unit vectors; by default a quarter of their entries' size.
         batch_size: Tokens in a step of the fit.
         weighting: Of tokens in the fit.
     """
@@ -54,7 +54,7 @@ class SEESettings:
     lowrank: int | None = None
     token_scale: bool = False
     steps: int = 2000
-    learning_rate: float = 0.03
+    learning_rate: float | None = None
     batch_size: int = 1024
     weighting: Weighting = "uniform"
 
