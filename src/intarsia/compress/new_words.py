@@ -1,5 +1,6 @@
 """Words a compressed model's vocabulary never had: nothing is trained, their rows follow from their units."""
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -60,18 +61,22 @@ def add_words_to_model(
         own = tokenizer(text, add_special_tokens=False).input_ids
         if text in vocabulary or len(own) == 1:
             raise InputError(f"the tokenizer has {word.word!r} already", where="word", fix="there is nothing to add")
-    tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in spaced])
-    ids = {tokenizer.convert_tokens_to_ids(text): word for text, word in spaced.items()}
+    new = [AddedToken(text, normalized=False, special=False) for text in spaced]
+    # On a copy first: a word that cannot be added must leave nothing behind.
+    longer = copy.deepcopy(tokenizer)
+    longer.add_tokens(new)
+    ids = {longer.convert_tokens_to_ids(text): word for text, word in spaced.items()}
     grown = add_words(
         embedding.units,
         embedding.table(),
         ids,
-        tokenizer,
+        longer,
         lexicon=lexicon,
         how=embedding.copies,
         seed=embedding.seed,
     )
     made = embedding.with_words(grown)
+    tokenizer.add_tokens(new)
     model.replace_embedding(made)
     return [_report(made, token_id, word, tokenizer) for token_id, word in sorted(ids.items())]
 

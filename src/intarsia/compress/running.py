@@ -16,7 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from intarsia.compress.comparing import ComparisonRow, best_buy, original_row, row_of
-from intarsia.compress.compressing import compress_model, embedding_of, save_compressed, wrap_embedding
+from intarsia.compress.compressing import (
+    compress_model,
+    embedding_of,
+    report_on,
+    save_compressed,
+    wrap_embedding,
+)
 from intarsia.compress.evaluating import text_quality
 from intarsia.compress.registry import embedding_settings, empty_embedding, find_method
 from intarsia.compress.rivals.factorisation import check_ratio
@@ -132,6 +138,8 @@ def run_compression(
             curve = train_stages(
                 compressed.model, loaded, texts, stages, held_out=held_out, work=work, progress=advance
             )
+        matrix = embedding_of(loaded.model).weight.detach().float()
+        compressed.model.config.statistics = report_on(compressed.model, matrix).to_dict()
     rows = []
     if probe is not None and fitted is not None:
         with stage(f"measure on {probe.numel()} tokens", None):

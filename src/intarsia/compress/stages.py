@@ -17,16 +17,18 @@ def row_error(
 def state_error(
     student: Sequence[Float[Tensor, "batch length dim"]], teacher: Float[Tensor, "batch length layers dim"]
 ) -> Float[Tensor, ""]:
-    """Returns the mean over layers and positions of `||h^S - h^T||^2 / ||h^T||^2`.
+    """Returns the mean over layers and positions of `2 ||h^S - h^T||^2 / (||h^S||^2 + ||h^T||^2)`.
 
-    Relative at each position, not over all of them: in many models the first token's states are a hundred times longer
-    than any other's, and would be all that counted.
+    For states that are near each other this is `||h^S - h^T||^2 / ||h^T||^2`. Relative at each position, not over all
+    of them: in many models the first token's states are a hundred times longer than any other's, and would be all that
+    counted. By both lengths, because a student that is far off gives such states to other tokens, and a single one
+    would outweigh all others ten thousandfold; so no position counts more than 4.
     """
     errors = []
     for layer, states in enumerate(student):
-        target = teacher[:, :, layer]
-        lengths = target.square().sum(-1).clamp(min=torch.finfo(torch.float32).tiny)
-        errors.append(((states.float() - target).square().sum(-1) / lengths).mean())
+        target, own = teacher[:, :, layer], states.float()
+        lengths = (target.square().sum(-1) + own.square().sum(-1)).clamp(min=torch.finfo(torch.float32).tiny)
+        errors.append((2 * (own - target).square().sum(-1) / lengths).mean())
     return torch.stack(errors).mean()
 
 

@@ -1,0 +1,159 @@
+"""`intarsia compress`, and what the other commands do with its folder."""
+
+import gzip
+import json
+import sys
+
+import pytest
+
+from intarsia.cli import app as app_module
+
+SENTENCES = ["the dog sees a cat", "a bird likes the river", "the goose walks to the house", "dogs run and cats walk"]
+PARAMS = ["--param", "steps=5", "--param", "merges=0", "--param", "min_usage=2", "--param", "terms=4"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Runs the program in an empty folder with text and a lexicon; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("\n".join(SENTENCES * 40))
+    with gzip.open(tmp_path / "lexicon.tsv.gz", "wt") as file:
+        file.write("lemma\tpos\tsense\ttag_count\tlexname\tsememes\ndog\tn\t1\t1\tnoun.animal\tanimal breed\n")
+
+    def intarsia(*words):
+        monkeypatch.setattr(sys, "argv", ["intarsia", *map(str, words)])
+        try:
+            app_module.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return intarsia
+
+
+def training(steps=2):
+    return ["--data", "text.txt", "--state-steps", steps, "--distil-steps", steps, "--length", 16, "--batch-size", 2]
+
+
+def test_one_model(run, tiny_llama, tmp_path):
+    code, out, err = run("compress", tiny_llama, "--ratio", 2, *training(), "--output", "made", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["output"] == "made"
+    assert [row["method"] for row in found["rows"]] == ["original", "int4", "svd"]
+    assert found["verdict"]
+    record = json.loads((tmp_path / "made" / "run.json").read_text())
+    assert record["method"] == "svd"
+    assert record["stages"]["state_steps"] == 2
+    assert record["command"].startswith("intarsia compress ")
+    assert record["versions"]["torch"]
+    # The long form says the same, and a table; options may come first.
+    code, out, err = run(
+        "compress", "run", tiny_llama, "--method", "int4", "--held-out", "text.txt", "--output", "bits"
+    )
+    assert code == 0, err
+    assert "whole model" in out
+    assert "best buy" in out or "Nothing here" in out
+    code, out, err = run("compress", "--method", "int8", "--output", "eight", tiny_llama)
+    assert code == 0, err
+
+
+def test_other_commands_take_the_folder(run, tiny_llama, tmp_path):
+    assert run("compress", tiny_llama, "--method", "int8", "--output", "made")[0] == 0
+    code, out, err = run("generate", "made", "the dog", "--max-new-tokens", 3)
+    assert code == 0, err
+    rows = [{"text": "the dog", "label": "a"}, {"text": "the cat", "label": "b"}] * 3
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, err = run("evaluate", "made", "--data", "rows.jsonl", "--split", "train", "--json")
+    assert code == 0, err
+    assert json.loads(out)[0]["data"] == "rows.jsonl"
+
+
+def test_compare(run, tiny_llama, tmp_path):
+    words = ["compress", "compare", tiny_llama, "--ratios", "2,3", "--methods", "int4,svd", "--held-out", "text.txt"]
+    words += ["--length", 16, "--rows", 4]
+    code, out, err = run(*words, "--output", "compared", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert next(row["method"] for row in found["rows"]) == "original"
+    assert len(found["rows"]) == 4
+    assert found["tokens"] == 60
+    assert json.loads((tmp_path / "compared" / "comparison.json").read_text()) == found
+    assert (tmp_path / "compared" / "comparison.svg").is_file()
+    assert (tmp_path / "compared" / "comparison.png").is_file()
+    # Again: nothing is measured twice. With other settings: refused.
+    code, out, err = run(*words, "--output", "compared")
+    assert code == 0, err
+    assert "compress by" not in err
+    assert found["verdict"].split(":")[0] in " ".join(out.split())
+    code, out, err = run(*words, "--seed", 1, "--output", "compared")
+    assert code == 2
+    assert "already holds a comparison with other settings" in err
+    code, out, err = run(*words, "--seed", 1, "--output", "compared", "--overwrite")
+    assert code == 0, err
+
+
+def test_add_token(run, tiny_llama):
+    see = ["--method", "see", "--ratio", 1.3, "--param", "lexicon=lexicon.tsv.gz", *PARAMS]
+    code, out, err = run("compress", tiny_llama, *see, "--output", "made")
+    assert code == 0, err
+    words = ["compress", "add-token", "made", "puppy", "--pieces-only"]
+    code, out, err = run(*words, "--output", "grown", "--json")
+    assert code == 0, err
+    added = json.loads(out)
+    assert added["word"] == "puppy"
+    assert added["nearest"]
+    code, out, err = run("generate", "grown", "the puppy", "--max-new-tokens", 2)
+    assert code == 0, err
+    code, out, err = run(*words, "--output", "grown")
+    assert code == 2
+    assert "already holds a model" in err
+    code, out, err = run("compress", "add-token", "made", "puppy", "--sememes", "anmial", "--output", "other")
+    assert code == 2
+    assert "unknown sememe 'anmial'" in err
+    code, out, err = run(*words, "--sememes", "animal", "--output", "other")
+    assert code == 2
+    assert "--pieces-only gives no sense" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "sdv"], "unknown compression method 'sdv'"),
+        (["--ratio", 1], "ratio is 1.0, but it must be above 1"),
+        (["--ratio", 500], "no smaller form"),
+        (["--method", "int4", "--ratio", 10], "left out for int4"),
+        (["--param", "steps=5"], "svd has no settings"),
+        (["--method", "see", "--param", "stepps=5"], "unknown setting of compression method 'see' 'stepps'"),
+        (["--method", "see", "--param", "lexicon=none.tsv"], "none.tsv"),
+        (["--data", "none.txt"], "file not found"),
+        (["--data", "text.txt", "--length", 100000], "less than one row of 100000"),
+    ],
+)
+def test_bad_input_is_one_message_and_nothing_is_written(run, tiny_llama, tmp_path, words, message):
+    before = sorted(tmp_path.iterdir())
+    code, _out, err = run("compress", tiny_llama, *words, "--output", "made")
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    left = [path for path in sorted(tmp_path.iterdir()) if path not in before and not path.name.startswith(".")]
+    assert not left
+
+
+def test_existing_folders_and_missing_text(run, tiny_llama, tmp_path):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "mine.txt").write_text("mine")
+    code, _, err = run("compress", tiny_llama, "--output", "made")
+    assert code == 2
+    assert "already holds a model or other files" in err
+    code, _, err = run("compress", "compare", tiny_llama, "--methods", "int4")
+    assert code == 2
+    assert "there is no text to measure on" in err
+    code, _, err = run("compress", "compare", tiny_llama, "--held-out", "text.txt", "--ratios", "five")
+    assert code == 2
+    assert "--ratios 'five' is not a list of numbers" in err
+    code, _, err = run("compress", "no/such/model", "--output", "other")
+    assert code == 2
+    assert "model not found" in err

@@ -1,0 +1,120 @@
+"""The whole job: fit, train, measure, say what it is worth, save; and going on where it stopped."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from intarsia.compress.registry import METHODS
+from intarsia.compress.running import RECORD, RESULT, held_out_part, run_compression
+from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.stages_config import StagesConfig
+from intarsia.errors import ConfigError, DataError, RunExistsError, UnknownNameError
+from intarsia.files import read_json
+
+STAGES = StagesConfig(state_steps=2, distil_steps=2, batch_size=2, length=16)
+
+
+@pytest.fixture
+def settings(lexicon):
+    return SEESettings(lexicon=lexicon, steps=5, merges=20, min_usage=4, terms=6)
+
+
+def test_everything_is_in_the_folder(word_llama, text, tmp_path):
+    done = run_compression(
+        word_llama,
+        tmp_path / "model",
+        "svd",
+        3.0,
+        texts=text,
+        held_out=text[:4],
+        stages=STAGES,
+        held_out_rows=2,
+        record={"command": "intarsia compress"},
+    )
+    assert [row.method for row in done.rows] == ["original", "int4", "svd"]
+    assert done.rows[-1].trained
+    assert done.rows[-1].fitted_perplexity != done.rows[-1].perplexity
+    assert len(done.curve) == 5
+    assert done.verdict
+    assert read_json(tmp_path / "model" / RECORD) == {"command": "intarsia compress"}
+    written = read_json(tmp_path / "model" / RESULT)
+    assert written == {name: value for name, value in done.to_dict().items() if name != "output"}
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert model.config.statistics["centred_error"] == done.rows[-1].centred_error, "measured after training"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing else is left"
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_makes_a_model_that_loads(word_llama, method, settings, tmp_path):
+    chosen = METHODS[method]
+    ratio = None if chosen.fixed_ratio else 2.0
+    done = run_compression(word_llama, tmp_path / "model", method, ratio, settings=settings if chosen.fitted else None)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").config.method == method
+    assert "times smaller" in done.verdict
+    assert ("give --held-out" in done.verdict) == (method != "int4")
+
+
+def test_a_fit_that_was_made_is_not_made_again(word_llama, text, settings, tmp_path):
+    arguments = {"settings": settings, "texts": text, "stages": STAGES}
+    seen = []
+
+    class Stop(Exception):
+        pass
+
+    class Stage:
+        def __init__(self, title, total):
+            self.title = title
+            seen.append([title, 0])
+
+        def __enter__(self):
+            if self.title.startswith("train") and len(seen) < 4:
+                raise Stop
+            return self.advance
+
+        def __exit__(self, *error):
+            return None
+
+        def advance(self, count):
+            seen[-1][1] += count
+
+    with pytest.raises(Stop):
+        run_compression(word_llama, tmp_path / "model", "see", 2.0, stage=Stage, **arguments)
+    assert not (tmp_path / "model").exists()
+    assert seen[1] == ["compress by see", 5]
+    seen += [["second", 0]]
+    done = run_compression(word_llama, tmp_path / "model", "see", 2.0, stage=Stage, **arguments)
+    assert seen[-3:] == [["compress by see", 0], ["train 4 steps", 4], [f"write {tmp_path / 'model'}", 0]]
+    # The same as without the stop.
+    whole = run_compression(word_llama, tmp_path / "whole", "see", 2.0, **arguments)
+    models = [AutoModelForCausalLM.from_pretrained(result.output) for result in (done, whole)]
+    assert torch.equal(models[0].compressed.to_dense(), models[1].compressed.to_dense())
+
+
+def test_text_is_held_out_at_its_end():
+    texts = [str(number) for number in range(100)]
+    train, probe = held_out_part(texts)
+    assert train + probe == texts
+    assert len(probe) == 5
+    assert held_out_part(["a", "b"]) == (["a"], ["b"])
+    with pytest.raises(DataError, match="one text cannot be split"):
+        held_out_part(["a"])
+
+
+def test_bad_input_writes_nothing(word_llama, text, tmp_path):
+    output = tmp_path / "model"
+    with pytest.raises(UnknownNameError, match="unknown compression method"):
+        run_compression(word_llama, output, "sdv")
+    with pytest.raises(ConfigError, match="above 1"):
+        run_compression(word_llama, output, "svd", 0.5)
+    with pytest.raises(ConfigError, match="no smaller form"):
+        run_compression(word_llama, output, "svd", 1000.0)
+    with pytest.raises(DataError, match="there is no text to train on"):
+        run_compression(word_llama, output, "svd", 3.0, stages=STAGES)
+    with pytest.raises(DataError, match="less than one row"):
+        run_compression(word_llama, output, "svd", 3.0, texts=["the"], stages=STAGES)
+    assert not output.exists()
+    output.mkdir()
+    (output / "mine.txt").write_text("mine")
+    with pytest.raises(RunExistsError, match="already holds a model or other files"):
+        run_compression(word_llama, output, "svd", 3.0)
+    assert [path.name for path in output.iterdir()] == ["mine.txt"]
