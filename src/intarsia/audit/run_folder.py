@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from intarsia import files
-from intarsia.errors import DataError, InputError, RunExistsError
+from intarsia.errors import ConfigError, DataError, InputError, RunExistsError
 
 if TYPE_CHECKING:
     from intarsia.experiments.report import Report
@@ -88,6 +88,17 @@ def asking(folder: Path, record: dict[str, Any], *, answers: Sequence[str]) -> I
         raise
     record["wall_seconds"] = round(record.get("wall_seconds", 0.0) + time.monotonic() - start, 1)
     files.write_json(folder / RECORD, record)
+
+
+def check_calls(model: str, concurrency: int, timeout: int, max_calls: int | None) -> None:
+    """Raises a ConfigError if a setting that every audit has is not allowed."""
+    if not model:
+        raise ConfigError("model", model, "the name of a model")
+    for name, value in (("concurrency", concurrency), ("timeout", timeout)):
+        if value < 1:
+            raise ConfigError(name, value, "at least 1")
+    if max_calls is not None and max_calls < 0:
+        raise ConfigError("max_calls", max_calls, "at least 0, or left out")
 
 
 def require_calls(model: str, most: int, allowed: int | None, *, fewer: str) -> None:

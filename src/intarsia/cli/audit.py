@@ -5,24 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from intarsia.cli import console
-from intarsia.cli._audits import (
-    AsJson,
-    BaseUrl,
-    Concurrency,
-    MaxCalls,
-    Overwrite,
-    ReportFolder,
-    Timeout,
-    command,
-    print_results,
-    report_folder,
-    say,
-    say_where,
-    tell,
-    warn_unanswered,
-    with_options,
-)
+from intarsia.cli import _audits, console
 from intarsia.cli.audit_all import audit_all
 from intarsia.cli.audit_bias import bias
 from intarsia.cli.audit_roleplay import app as roleplay
@@ -161,7 +144,7 @@ def causal_options() -> None:
 
 
 @causal.command()
-@with_options(_questions)
+@_audits.with_options(_questions)
 def generate(
     questions: Questions,
     output: Annotated[Path, typer.Option(help="Folder to write.")],
@@ -193,11 +176,11 @@ def generate(
         return
     rows = [{"task": name, "questions": count} for name, count in manifest["questions"].items()]
     console.print_table(rows, {"task": "task", "questions": "questions"})
-    say(f"wrote {output}: sha256 {manifest['files']['questions.jsonl']}")
+    _audits.say(f"wrote {output}: sha256 {manifest['files']['questions.jsonl']}")
 
 
 @causal.command()
-@with_options(_questions)
+@_audits.with_options(_questions)
 def run(
     questions: Questions,
     model: Annotated[
@@ -221,21 +204,21 @@ def run(
     extractor_model: Annotated[
         str | None, typer.Option(help="The model that does so.", show_default="the one that is asked")
     ] = None,
-    max_calls: MaxCalls = None,
-    concurrency: Concurrency = 10,
+    max_calls: _audits.MaxCalls = None,
+    concurrency: _audits.Concurrency = 10,
     engine: Annotated[
         str, typer.Option(help="inspect; or for very many questions serial, threads, local, ray, ray://HOST:PORT.")
     ] = "inspect",
-    base_url: BaseUrl = None,
+    base_url: _audits.BaseUrl = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
     max_tokens: Annotated[
         int | None,
         typer.Option(min=1, help="Most tokens of a reply.", show_default="1024; 2048 for step by step"),
     ] = None,
     model_seed: Annotated[int | None, typer.Option(help="Seed of sampling.")] = None,
-    timeout: Timeout = 120,
-    overwrite: Overwrite = False,
-    json: AsJson = False,
+    timeout: _audits.Timeout = 120,
+    overwrite: _audits.Overwrite = False,
+    json: _audits.AsJson = False,
 ) -> None:
     """Ask a model and report what it can do.
 
@@ -268,21 +251,21 @@ def run(
         benchmark=None if dataset is not None and questions.is_default else questions.config,
         words=questions.words,
         subjects=questions.subjects,
-        command=command(),
+        command=_audits.command(),
         overwrite=overwrite,
         progress=True,
-        say=say,
+        say=_audits.say,
     )
     _show([done.result], json=json)
-    say_where(done.report, unanswered=0 if json else done.result.unanswered)
+    _audits.say_where(done.report, unanswered=0 if json else done.result.unanswered)
 
 
 @causal.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or logs (.eval) of intarsia/causal.")],
-    output: ReportFolder = None,
+    output: _audits.ReportFolder = None,
     criterion: Annotated[str | None, typer.Option(help="Rule for BA answers.", show_default="that of each run")] = None,
-    json: AsJson = False,
+    json: _audits.AsJson = False,
 ) -> None:
     """Make tables and report again from what was logged; no model is asked.
 
@@ -292,15 +275,15 @@ def report(
     """
     from intarsia.audit.causal.auditing import write_audit_report
 
-    results, page = write_audit_report(runs, report_folder(runs, output), criterion=criterion)
+    results, page = write_audit_report(runs, _audits.report_folder(runs, output), criterion=criterion)
     _show(results, json=json)
-    say_where(page)
+    _audits.say_where(page)
 
 
 def _show(results: "list[AuditResult]", *, json: bool) -> None:
     """Prints one table for all models, and what needs no reasoning below it."""
     if json:
-        print_results(results)
+        _audits.print_results(results)
         return
     rows: list[dict[str, Any]] = []
     for result in results:
@@ -316,17 +299,17 @@ def _show(results: "list[AuditResult]", *, json: bool) -> None:
     for result in results:
         for row in result.names:
             if row["task"] == "all":
-                tell(
+                _audits.tell(
                     f"{result.model}: {row['first']} minus {row['second']} names {100 * row['difference']:+.1f} "
                     f"points, p = {row['p_value']:.3g} ({row['n']} pairs)"
                 )
         for row in result.extraction:
-            tell(
+            _audits.tell(
                 f"{result.model}, {row['task']}: right {100 * row['rules']['accuracy']:.1f} % as rules read, "
                 f"{100 * row['with_model']['accuracy']:.1f} % with the extracting model; unparsable "
                 f"{100 * row['unparsable_by_rules']:.1f} % and {100 * row['unparsable_with_model']:.1f} %"
             )
-        warn_unanswered(result, result.questions, "questions")
+        _audits.warn_unanswered(result, result.questions, "questions")
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from intarsia.cli import console
-from intarsia.cli._audits import BaseUrl, Concurrency, Overwrite, Timeout, command, say, warn
+from intarsia.cli import _audits, console
 
 
 def audit_all(
@@ -29,12 +28,12 @@ def audit_all(
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Most tokens of any reply.", show_default="what each audit allows")
     ] = None,
-    base_url: BaseUrl = None,
+    base_url: _audits.BaseUrl = None,
     judge_url: Annotated[str | None, typer.Option(help="Where the judge is served.")] = None,
-    concurrency: Concurrency = 10,
-    timeout: Timeout = 120,
+    concurrency: _audits.Concurrency = 10,
+    timeout: _audits.Timeout = 120,
     seed: Annotated[int, typer.Option(help="Seed of questions and sampling.")] = 0,
-    overwrite: Overwrite = False,
+    overwrite: _audits.Overwrite = False,
     json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
     """Run the causal, role-play and bias audits within a number of calls, and write one report card.
@@ -59,7 +58,7 @@ def audit_all(
         timeout=timeout,
         seed=seed,
     )
-    done = run_all(output, config, command=command(), overwrite=overwrite, progress=True, say=say)
+    done = run_all(output, config, command=_audits.command(), overwrite=overwrite, progress=True, say=_audits.say)
     if json:
         console.print_json(done.card.to_json())
     else:
@@ -82,5 +81,5 @@ def audit_all(
         headings = {"suite": "Audit", "score": "Score", "value": "Value", "interval": "95 % interval", "n": "n"}
         console.print_table(rows, {**headings, "note": "Beside it"})
         for warning in done.card.warnings:
-            warn(warning)
-    say(f"report card: {done.report}")
+            _audits.warn(warning)
+    _audits.say(f"report card: {done.report}")

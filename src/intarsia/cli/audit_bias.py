@@ -5,23 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from intarsia.cli import console
-from intarsia.cli._audits import (
-    AsJson,
-    BaseUrl,
-    Concurrency,
-    MaxCalls,
-    Overwrite,
-    ReportFolder,
-    Timeout,
-    command,
-    print_results,
-    report_folder,
-    say,
-    say_where,
-    warn,
-    warn_unanswered,
-)
+from intarsia.cli import _audits, console
 
 if TYPE_CHECKING:
     from intarsia.audit.bias.results import BiasResult
@@ -88,12 +72,12 @@ def run(
     ] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Chooses words, attributes and seeds of sampling.")] = 0,
-    max_calls: MaxCalls = None,
-    concurrency: Concurrency = 10,
-    base_url: BaseUrl = None,
-    timeout: Timeout = 120,
-    overwrite: Overwrite = False,
-    json: AsJson = False,
+    max_calls: _audits.MaxCalls = None,
+    concurrency: _audits.Concurrency = 10,
+    base_url: _audits.BaseUrl = None,
+    timeout: _audits.Timeout = 120,
+    overwrite: _audits.Overwrite = False,
+    json: _audits.AsJson = False,
 ) -> None:
     """Ask a model both stages and report what it shows and what it avows.
 
@@ -128,20 +112,20 @@ def run(
         stimuli=stimuli,
         completions=completions,
         statements=statements,
-        command=command(),
+        command=_audits.command(),
         overwrite=overwrite,
         progress=True,
-        say=say,
+        say=_audits.say,
     )
     _show([done.result], json=json)
-    say_where(done.report, unanswered=0 if json else done.result.unanswered)
+    _audits.say_where(done.report, unanswered=0 if json else done.result.unanswered)
 
 
 @bias.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or logs (.eval) of intarsia/rejudge.")],
-    output: ReportFolder = None,
-    json: AsJson = False,
+    output: _audits.ReportFolder = None,
+    json: _audits.AsJson = False,
 ) -> None:
     """Make tables and report again from what was logged; no model is asked.
 
@@ -151,9 +135,9 @@ def report(
     """
     from intarsia.audit.bias.auditing import write_bias_report
 
-    results, page = write_bias_report(runs, report_folder(runs, output))
+    results, page = write_bias_report(runs, _audits.report_folder(runs, output))
     _show(results, json=json)
-    say_where(page)
+    _audits.say_where(page)
 
 
 @bias.command()
@@ -174,7 +158,7 @@ def words(
     rows = list_table(read_list_answers(answers, tests), tests)
     answered = {row["test"] for row in rows}
     if (warning := unbalanced(test for test in tests if test.test in answered)) is not None:
-        warn(warning)
+        _audits.warn(warning)
     if json:
         console.print_json(rows)
         return
@@ -189,7 +173,7 @@ def words(
 def _show(results: "list[BiasResult]", *, json: bool) -> None:
     """Prints one table for all models, and which controls failed below it."""
     if json:
-        print_results(results)
+        _audits.print_results(results)
         return
     rows = [_row(result, row) for result in results for row in result.tests]
     several = {
@@ -203,8 +187,10 @@ def _show(results: "list[BiasResult]", *, json: bool) -> None:
         for row in result.controls:
             if row["problems"]:
                 problems = ", and ".join(row["problems"])
-                warn(f"{result.model}, {row['context']}, {row['scale']}: {problems}; there is no verdict on this scale")
-        warn_unanswered(result, result.items, "items")
+                _audits.warn(
+                    f"{result.model}, {row['context']}, {row['scale']}: {problems}; there is no verdict on this scale"
+                )
+        _audits.warn_unanswered(result, result.items, "items")
 
 
 def _row(result: "BiasResult", row: dict[str, Any]) -> dict[str, Any]:

@@ -5,25 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from intarsia.cli import console
-from intarsia.cli._audits import (
-    AsJson,
-    BaseUrl,
-    Concurrency,
-    MaxCalls,
-    Overwrite,
-    ReportFolder,
-    Timeout,
-    command,
-    print_results,
-    report_folder,
-    say,
-    say_where,
-    tell,
-    warn,
-    warn_unanswered,
-    with_options,
-)
+from intarsia.cli import _audits, console
 
 if TYPE_CHECKING:
     from intarsia.audit.roleplay.building import BuildConfig
@@ -98,7 +80,7 @@ def roleplay() -> None:
 
 
 @app.command()
-@with_options(_queries)
+@_audits.with_options(_queries)
 def build(
     queries: Queries,
     output: Annotated[Path, typer.Option(help="Folder to write.")],
@@ -135,11 +117,11 @@ def build(
         return
     rows = [{"attack": name, "queries": count} for name, count in manifest["queries"].items()]
     console.print_table(rows, {"attack": "attack", "queries": "queries"})
-    say(f"wrote {output}: sha256 {manifest['files']['queries.jsonl']}")
+    _audits.say(f"wrote {output}: sha256 {manifest['files']['queries.jsonl']}")
 
 
 @app.command()
-@with_options(_queries)
+@_audits.with_options(_queries)
 def run(
     queries: Queries,
     model: Annotated[
@@ -161,9 +143,9 @@ def run(
             "narrator-no-verify. Repeatable; default: plain."
         ),
     ] = None,
-    max_calls: MaxCalls = None,
-    concurrency: Concurrency = 10,
-    base_url: BaseUrl = None,
+    max_calls: _audits.MaxCalls = None,
+    concurrency: _audits.Concurrency = 10,
+    base_url: _audits.BaseUrl = None,
     judge_url: Annotated[str | None, typer.Option(help="Where the judges are served.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="Of the model; 0 takes the likeliest token.")] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 768,
@@ -184,9 +166,9 @@ def run(
     allow_unscored: Annotated[
         bool, typer.Option("--allow-unscored", help="Even if over 5 % of the judge's writings give no verdict.")
     ] = False,
-    timeout: Timeout = 120,
-    overwrite: Overwrite = False,
-    json: AsJson = False,
+    timeout: _audits.Timeout = 120,
+    overwrite: _audits.Overwrite = False,
+    json: _audits.AsJson = False,
 ) -> None:
     """Have a model play characters under attack, and report how they hold.
 
@@ -226,23 +208,23 @@ def run(
         dataset=dataset,
         roles=None if is_given else queries.roles,
         build=None if is_given else queries.config,
-        command=command(),
+        command=_audits.command(),
         overwrite=overwrite,
         progress=True,
-        say=say,
+        say=_audits.say,
     )
     _show([done.result], json=json)
-    say_where(done.report, unanswered=0 if json else done.result.unanswered)
+    _audits.say_where(done.report, unanswered=0 if json else done.result.unanswered)
 
 
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or logs (.eval) of intarsia/rolebreak.")],
-    output: ReportFolder = None,
+    output: _audits.ReportFolder = None,
     allow_unscored: Annotated[
         bool, typer.Option("--allow-unscored", help="Even if over 5 % of the judge's writings give no verdict.")
     ] = False,
-    json: AsJson = False,
+    json: _audits.AsJson = False,
 ) -> None:
     """Make tables and report again from what was logged; no model is asked.
 
@@ -250,14 +232,14 @@ def report(
     """
     from intarsia.audit.roleplay.auditing import write_audit_report
 
-    results, page = write_audit_report(runs, report_folder(runs, output), allow_unscored=allow_unscored)
+    results, page = write_audit_report(runs, _audits.report_folder(runs, output), allow_unscored=allow_unscored)
     _show(results, json=json)
-    say_where(page)
+    _audits.say_where(page)
 
 
 def _show(results: "list[RoleplayResult]", *, json: bool) -> None:
     if json:
-        print_results(results)
+        _audits.print_results(results)
         return
     rows = [{"model": result.model, **_shown(row)} for result in results for row in result.table]
     columns = {"model": "Model"} if len(results) > 1 else {}
@@ -270,16 +252,16 @@ def _show(results: "list[RoleplayResult]", *, json: bool) -> None:
                 for metric, name, scale in (("hr", "hallucination", 100), ("qf", "query", 100), ("sc", "coherence", 1))
                 if row[metric]
             ]
-            tell(f"{row['first']} minus {row['second']}: {', '.join(parts)}")
+            _audits.tell(f"{row['first']} minus {row['second']}: {', '.join(parts)}")
         for row in result.judging:
             if row["sensitivity"] is not None:
-                tell(
+                _audits.tell(
                     f"{row['judge']} finds {100 * row['sensitivity']:.0f} % of planted hallucinations and spares "
                     f"{100 * row['specificity']:.0f} % of good replies; {100 * (row['unread'] or 0):.1f} % unread"
                 )
         for judge in result.same_model:
-            warn(f"{judge} judges itself, which favours it in role fidelity")
-        warn_unanswered(result, result.queries, "queries")
+            _audits.warn(f"{judge} judges itself, which favours it in role fidelity")
+        _audits.warn_unanswered(result, result.queries, "queries")
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -129,67 +129,40 @@ def plan(tests: Iterable[AssociationTest], config: RejudgeConfig) -> list[Item]:
     tests = list(tests)
     if config.form == "open":
         require_genders(tests)
-        return [item for test in tests for item in _open_items(test, config)] + neutral_items(
-            config.neutral, config.seed
-        )
-    wordings = config.wordings()
-    items = []
-    for test in tests:
-        for template in wordings:
-            template.require_free_of([*test.default_group, *test.target_group])
-        items += list(_completions(test, wordings, config))
+    else:
+        for test in tests:
+            for template in config.wordings():
+                template.require_free_of([*test.default_group, *test.target_group])
+    items = [item for test in tests for item in _completions(test, config)]
     return items + neutral_items(config.neutral, config.seed)
 
 
-def _completions(test: AssociationTest, wordings: Sequence[Template], config: RejudgeConfig) -> Iterable[Item]:
+def _completions(test: AssociationTest, config: RejudgeConfig) -> Iterable[Item]:
+    """Returns the items of a test: all orders of words and attributes; of the open form, half for either attribute."""
+    is_open = config.form == "open"
+    wordings: Sequence[str | Template] = STEMS[: int(config.templates)] if is_open else config.wordings()  # type: ignore[arg-type]
     chosen = _choices(test, config.pairs, config.seed)
-    for index, template in enumerate(wordings):
-        for cell, pair, repeat in _draws(config):
-            words, attributes = chosen[pair]
-            default_first = cell < 2
-            x, y = attributes if default_first else attributes[::-1]
-            id = f"{test.test}/t{index + 1:02}/p{pair + 1}/c{cell + 1}/r{repeat + 1}"
-            yield Item(
-                id=id,
-                kind="completion",
-                test=test.test,
-                category=test.category,
-                words=test.words,
-                template=index,
-                statement=template.statement(x, y, test.number),
-                groups=words,
-                attributes=(x, y),
-                default_first=default_first,
-                offered=words if cell % 2 == 0 else words[::-1],
-                pair=pair,
-                cell=cell,
-                repeat=repeat,
-                seed=call_seed(config.seed, id),
-            )
-
-
-def _open_items(test: AssociationTest, config: RejudgeConfig) -> Iterable[Item]:
-    """Returns the items of the open form: half of them are about an attribute of either group."""
-    assert isinstance(config.templates, int), "checked by the settings"
-    chosen = _choices(test, config.pairs, config.seed)
-    for index, stem in enumerate(STEMS[: config.templates]):
+    for index, wording in enumerate(wordings):
         for cell, pair, repeat in _draws(config):
             words, attributes = chosen[pair]
             default_first = cell < CELLS // 2
             x, y = attributes if default_first else attributes[::-1]
-            id = f"{test.test}/open/t{index + 1:02}/p{pair + 1}/c{cell + 1}/r{repeat + 1}"
+            id = f"{test.test}/{'open/' if is_open else ''}t{index + 1:02}/p{pair + 1}/c{cell + 1}/r{repeat + 1}"
+            offered = words if cell % 2 == 0 else words[::-1]
             yield Item(
                 id=id,
-                kind="open",
+                kind="open" if is_open else "completion",
                 test=test.test,
                 category=test.category,
                 words=test.words,
                 template=index,
-                statement=stem.replace("{x}", x),
+                statement=wording.replace("{x}", x)
+                if isinstance(wording, str)
+                else wording.statement(x, y, test.number),
                 groups=words,
                 attributes=(x, y),
                 default_first=default_first,
-                offered=(),
+                offered=() if is_open else offered,
                 pair=pair,
                 cell=cell,
                 repeat=repeat,

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from intarsia.audit.bias.simulation import AGENTS
-from intarsia.errors import ConfigError, UnknownNameError
+from intarsia.audit.run_folder import check_calls
+from intarsia.errors import UnknownNameError
 
 SIMULATED = "simulated:"
 
@@ -48,15 +49,9 @@ class BiasAuditConfig:
     timeout: int = 120
 
     def __post_init__(self) -> None:
-        if not self.model:
-            raise ConfigError("model", self.model, "the name of a model")
+        check_calls(self.model, self.concurrency, self.timeout, self.max_calls)
         if self.model.startswith(SIMULATED) and self.model.removeprefix(SIMULATED) not in AGENTS:
             raise UnknownNameError("simulated model", self.model.removeprefix(SIMULATED), AGENTS)
-        for name in ("concurrency", "timeout"):
-            if getattr(self, name) < 1:
-                raise ConfigError(name, getattr(self, name), "at least 1")
-        if self.max_calls is not None and self.max_calls < 0:
-            raise ConfigError("max_calls", self.max_calls, "at least 0, or left out")
 
     def identity(self) -> dict[str, Any]:
         """What replies depend on; a run with another identity is another run."""

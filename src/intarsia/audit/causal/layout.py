@@ -15,6 +15,7 @@ from typing import Any
 from intarsia.audit.causal.baselines import BASELINE_TASKS
 from intarsia.audit.causal.extraction import require_extractor
 from intarsia.audit.causal.scoring import CRITERIA
+from intarsia.audit.run_folder import check_calls
 from intarsia.errors import ConfigError, UnknownNameError
 
 BASELINE = "baseline:"
@@ -70,21 +71,15 @@ class AuditConfig:
         require_extractor(self.extractor)
         if self.extractor_model is not None and self.extractor != "model":
             raise ConfigError("extractor", self.extractor, "'model' if there is an extractor_model")
-        if not self.model:
-            raise ConfigError("model", self.model, "the name of a model")
+        check_calls(self.model, self.concurrency, self.timeout, self.max_calls)
         if self.model.startswith(BASELINE) and self.model.removeprefix(BASELINE) not in BASELINE_TASKS:
             raise UnknownNameError("baseline", self.model.removeprefix(BASELINE), BASELINE_TASKS)
         if self.engine not in _ENGINES and not self.engine.startswith(("ray://", "ray:")):
             raise UnknownNameError("engine", self.engine, _ENGINES)
         if self.temperature < 0:
             raise ConfigError("temperature", self.temperature, "at least 0")
-        for name in ("concurrency", "timeout"):
-            if getattr(self, name) < 1:
-                raise ConfigError(name, getattr(self, name), "at least 1")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ConfigError("max_tokens", self.max_tokens, "at least 1, or left out")
-        if self.max_calls is not None and self.max_calls < 0:
-            raise ConfigError("max_calls", self.max_calls, "at least 0, or left out")
 
     def identity(self) -> dict[str, Any]:
         """What replies and scores depend on; a run with another identity is another run."""

@@ -15,6 +15,7 @@ from typing import Any
 from intarsia.audit.roleplay.asking import HISTORIES
 from intarsia.audit.roleplay.defences import DefenceConfig, require_defence
 from intarsia.audit.roleplay.judged import DISTRACTORS
+from intarsia.audit.run_folder import check_calls
 from intarsia.errors import ConfigError
 from intarsia.models.sentence_encoder import DEFAULT_ENCODER
 
@@ -75,8 +76,7 @@ class AuditConfig:
     timeout: int = 120
 
     def __post_init__(self) -> None:
-        if not self.model:
-            raise ConfigError("model", self.model, "the name of a model")
+        check_calls(self.model, self.concurrency, self.timeout, self.max_calls)
         for name, values in (("judges", self.judges), ("defences", self.defences)):
             if not values or len(set(values)) < len(values) or not all(values):
                 raise ConfigError(name, list(values), "one or more names, each once")
@@ -85,11 +85,6 @@ class AuditConfig:
         for name, allowed in (("distractors", DISTRACTORS), ("history", HISTORIES)):
             if getattr(self, name) not in allowed:
                 raise ConfigError(name, getattr(self, name), " or ".join(allowed))
-        for name in ("concurrency", "timeout"):
-            if getattr(self, name) < 1:
-                raise ConfigError(name, getattr(self, name), "at least 1")
-        if self.max_calls is not None and self.max_calls < 0:
-            raise ConfigError("max_calls", self.max_calls, "at least 0, or left out")
         if self.max_revisions < 0:
             raise ConfigError("max_revisions", self.max_revisions, "at least 0")
         self.defence_config()
