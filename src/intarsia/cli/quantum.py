@@ -97,18 +97,21 @@ def posterior(
 
 
 def _show(chain: "PosteriorChain", rows: int, walk: str) -> None:
+    interval = chain.config.estimator == "interval"
     columns = {"label": "component", "value": "true r", "prediction": "predicted m"}
-    if chain.config.estimator == "interval":
+    if interval:
         columns |= {"lower": "lower", "upper": "upper"}
-    columns |= {"information": "information", "cumulative": "so far", "status": "status", "gap": "gap"}
-    if chain.config.estimator == "interval":
-        columns |= {"proof": "certificate"}
+    columns |= {"information": "information", "cumulative": "so far", "status": "status"}
+    columns |= (
+        {"gap": "proof less\nattained", "proof": "certificate"} if interval else {"gap": "worst miss\nof the known"}
+    )
     walked = [row for row in chain.components if row.status != "skipped"]
     shown = walked[: rows or None]
     console.print_table(
         [
             {
-                **{name: getattr(row, name) for name in columns if name != "proof"},
+                **{name: _rounded(getattr(row, name)) for name in columns if name not in ("gap", "proof")},
+                "gap": None if row.gap is None else f"{row.gap:.0e}" if row.gap else "0",
                 "proof": f"{len(row.certificate.upper)} + {len(row.certificate.lower)} weights"
                 if row.certificate
                 else None,
@@ -128,6 +131,11 @@ def _show(chain: "PosteriorChain", rows: int, walk: str) -> None:
     console.print_table(_totals(chain), {"what": "", "value": "value"})
 
 
+def _rounded(value: Any) -> Any:
+    """What is zero but for rounding, as zero."""
+    return 0.0 if isinstance(value, float) and abs(value) < 1e-12 else value
+
+
 def _totals(chain: "PosteriorChain") -> list[dict[str, str]]:
     unit = ", bits" if chain.config.divergence == "kl" else ""
     if chain.total is None:
@@ -140,7 +148,10 @@ def _totals(chain: "PosteriorChain") -> list[dict[str, str]]:
         lines.append(("proved bound of I_KL, bits (T2)", chain.bounds.kl))
         lines.append(("proved bound of I_post (T3)", chain.bounds.sq))
         if chain.bounds.conjecture is not None:
-            lines.append(("conjectured bound of I_post (C1), not proved", chain.bounds.conjecture))
+            lines.append(("conjectured bound of I_post as eps goes to 0 (C1), not proved", float(chain.n)))
+            lines.append(
+                ("what it corresponds to here, n (1 - eps)^2, up to terms of order eps", chain.bounds.conjecture)
+            )
     # Totals meet bounds in the last digits.
     return [{"what": what, "value": "–" if value is None else f"{value:.6f}"} for what, value in lines]
 

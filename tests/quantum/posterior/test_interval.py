@@ -130,8 +130,25 @@ def test_a_value_at_its_endpoint_cuts_a_face_and_the_rest_is_still_proved():
     assert rows["XX"].prediction == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.parametrize("family", ["haar", "real", "stabilizer"])
+def test_an_exactly_pure_state_is_walked_face_by_face(family):
+    psi = states.draw_state(family, 2, np.random.default_rng(0))
+    pure, noisy = (posterior_chain(psi, "desc", ChainConfig(estimator="interval", eps=eps)) for eps in (0, 1e-5))
+    assert pure.failed == noisy.failed == 0
+    assert pure.total == pytest.approx(noisy.total, abs=1e-3)
+    known = {}
+    for row in pure.components:
+        lower = -verify_certificate(known, row.label, row.certificate.lower, mirrored=True)
+        upper = verify_certificate(known, row.label, row.certificate.upper)
+        assert (max(lower, -1), min(upper, 1)) == pytest.approx((row.lower, row.upper), abs=1e-12)
+        assert row.lower - 1e-9 <= row.value <= row.upper + 1e-9
+        known[row.label] = row.value
+    # The last components of a pure state follow from the others.
+    assert pure.components[-1].upper - pure.components[-1].lower < 1e-4
+
+
 def test_rows_that_cannot_be_proved_are_failed_and_leave_no_total():
-    psi = states.haar_state(2, np.random.default_rng(0))
+    psi = states.product_state(2, np.random.default_rng(0))
     chain = posterior_chain(psi, "desc", ChainConfig(estimator="interval", eps=0))
     failed = [row for row in chain.components if row.status == "failed"]
     assert chain.failed == len(failed) > 0

@@ -17,9 +17,10 @@ class Bounds:
     Attributes:
         kl: Proved (T2): I_KL is at most the number of qubits less the state's entropy, in bits, for every order.
         sq: Proved (T3): I_post is at most 2 ln 2 times as much.
-        conjecture: Conjectured (C1), not proved: I_post is at most this for pure states; None for mixed ones, which
-            can have more than `kl`. In this reconstruction it is the bound of the paper, which proves it for two
-            qubits with a definition that is not known here.
+        conjecture: Conjectured (C1), not proved: I_post is at most n for pure states, to which `n (1 - eps)^2`
+            corresponds with noise, up to terms of order eps; None for mixed states, which can have more than `kl`. In
+            this reconstruction n is the bound of the paper, which proves it for two qubits with a definition that is
+            not known here.
     """
 
     kl: float

@@ -14,7 +14,7 @@ from intarsia.quantum.posterior.certificates import Certificate
 from intarsia.quantum.posterior.config import ChainConfig
 from intarsia.quantum.posterior.divergences import information
 from intarsia.quantum.posterior.faces import Face
-from intarsia.quantum.posterior.interval import feasible_interval, slack_matrix
+from intarsia.quantum.posterior.interval import feasible_interval
 from intarsia.quantum.posterior.orders import order_components
 from intarsia.quantum.posterior.spectral import FUNCTIONALS, Completion, Problem, complete, unconstrained
 from intarsia.quantum.posterior.structure import GeneratedGroup, odd_in_y
@@ -327,11 +327,10 @@ def _intervals(
             gap=max(float(gap), 0.0) if np.isfinite(gap) else None,
             certificate=found.certificate,
         )
+        known[label] = truth
         for sign, bound, weights in (
-            (1, found.upper, found.certificate.upper),
-            (-1, -found.lower, found.certificate.lower),
+            (1.0, found.upper, found.certificate.upper),
+            (-1.0, -found.lower, found.certificate.lower),
         ):
             if solved and bound - sign * truth < _MET:
-                slack = slack_matrix(known, label, weights, bound, sign)
-                face = face.cut(slack, {label: float(sign), **weights})
-        known[label] = truth
+                face = face.cut({label: sign, **weights}, known, rho)

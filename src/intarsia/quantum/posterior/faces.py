@@ -3,6 +3,9 @@
 On a border the semidefinite programs have no interior and solvers fail. Completions are then written as
 `V tau V^dagger` with an isometry V onto the kernel, in which a positive definite tau exists again.
 
+A solver's slack vanishes on the state only up to the root of its accuracy. It is first made to vanish exactly, or
+neither would the state lie on the face nor the lift below be sharp.
+
 A certificate found on the face is lifted to the whole space with the slacks W that cut the face out:
 `lambda_max(A - M W)` falls to the face's own value as M grows. The lifted weights are verified like any others.
 """
@@ -15,7 +18,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Complex, Float
 
-from intarsia.quantum.paulis import pauli_matrix
+from intarsia.quantum.paulis import matrix_of, pauli_matrix, places
 from intarsia.quantum.posterior.certificates import verify_certificate
 from intarsia.quantum.posterior.conic import cone_of, solve
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 _KERNEL = 1e-4
 """Eigenvalues of a slack below this share of its largest count as zero."""
+_SUPPORT = 1e-9
+"""Eigenvalues of a state below count as zero."""
+_NOTHING = 1e-7
 _LIFTS = (0.0, *(10.0**power for power in range(1, 10)))
 
 
@@ -49,13 +55,59 @@ class Face:
         """Whether nothing is cut away."""
         return self.basis.shape[0] == self.basis.shape[1]
 
-    def cut(self, slack: Complex[np.ndarray, "dim dim"], weights: dict[str, float]) -> "Face":
-        """The part of the face on which a slack vanishes; itself if that is all of it or nothing."""
+    def cut(self, weights: dict[str, float], known: Mapping[str, float], rho: Complex[np.ndarray, "dim dim"]) -> "Face":
+        """The part of the face on which a slack vanishes; itself if that is all of it or nothing.
+
+        Args:
+            weights: w by label, of the slack `W = -sum_j w_j (P_j - r_j I)`.
+            known: r by label.
+            rho: A legal completion, on which W vanishes up to the solver's accuracy.
+        """
+        weights = self._supporting(weights, known, rho)
+        slack = _slack(weights, known)
         values, vectors = np.linalg.eigh(self.basis.conj().T @ slack @ self.basis)
         kernel = values < _KERNEL * max(abs(values[-1]), 1e-3)
         if kernel.all() or not kernel.any():
             return self
         return Face(self.basis @ vectors[:, kernel], (*self.slacks, weights))
+
+    def _supporting(
+        self, weights: dict[str, float], known: Mapping[str, float], rho: Complex[np.ndarray, "dim dim"]
+    ) -> dict[str, float]:
+        """Weights near the given ones whose slack is positive and vanishes on `rho`; else the given ones."""
+        strings = list(weights)
+        numbers = np.array(list(weights.values()))
+        earlier = np.array([[slack.get(label, 0.0) for label in strings] for slack in self.slacks])
+        if len(earlier):
+            # A lifted slack holds huge multiples of the earlier ones, which would drown it.
+            share, *_ = scipy.linalg.lstsq(earlier.T, numbers)
+            numbers = numbers - share @ earlier
+        values, vectors = np.linalg.eigh(rho)
+        support = vectors[:, values > _SUPPORT]
+        columns = np.stack([pauli_matrix(label) @ support - known[label] * support for label in strings], axis=-1)
+        columns = columns.reshape(-1, len(strings))
+        both = np.concatenate([columns.real, columns.imag])
+        # What these strings do to the state can be zero in all or in part; rounding must not look like more.
+        left, sizes, right = np.linalg.svd(both, full_matrices=False)
+        sizes = np.where(sizes > _NOTHING, sizes, np.inf)
+        change = right.T @ (left.T @ (both @ numbers) / sizes)
+        allowed = _SUPPORT * max(1.0, float(np.abs(numbers - change).max()))
+        # On a face the slack is positive there only; some of the earlier ones make it so everywhere.
+        for factor in _LIFTS[:5] if len(earlier) else _LIFTS[:1]:
+            lifted = numbers - change + factor * earlier.sum(axis=0) if len(earlier) else numbers - change
+            found = dict(zip(strings, lifted.tolist(), strict=True))
+            if np.linalg.eigvalsh(_slack(found, known))[0] > -allowed:
+                return found
+        return weights
+
+
+def _slack(weights: Mapping[str, float], known: Mapping[str, float]) -> Complex[np.ndarray, "dim dim"]:
+    strings, numbers = list(weights), np.array(list(weights.values()))
+    dim = 1 << len(strings[0])
+    table = np.zeros(dim * dim)
+    table[places(strings)] = -numbers
+    table[0] = sum(numbers * [known[label] for label in strings])
+    return matrix_of(table.reshape(dim, dim))
 
 
 def endpoint_on_face(face: Face, known: Mapping[str, float], target: str, sign: int, *, gap: float) -> "Endpoint":

@@ -27,9 +27,10 @@ def draw_cumulative(chain: PosteriorChain, *, title: str = "") -> Figure:
         proved = chain.bounds.sq if chain.config.divergence == "sq" else chain.bounds.kl
         axes.axhline(proved, color="#D55E00", linestyle="--", label="proved bound")
         if chain.bounds.conjecture is not None and chain.config.divergence == "sq":
-            axes.axhline(chain.bounds.conjecture, color="#009E73", linestyle=":", label="conjectured bound")
+            axes.axhline(chain.bounds.conjecture, color="#009E73", linestyle=":", label="conjecture, n (1 − eps)²")
     axes.set_xlabel("components known")
-    axes.set_ylabel("posterior information (reconstruction)" + (", bits" if chain.config.divergence == "kl" else ""))
+    unit = ", bits" if chain.config.divergence == "kl" else ""
+    axes.set_ylabel(f"information, {chain.config.divergence} (reconstruction){unit}")
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Float, Int
 
 from intarsia.errors import InputError
 from intarsia.quantum.paulis import check_label, common_length, masks, matrix_of, places, table_of
@@ -310,16 +310,3 @@ def _refuse_infeasible(problem: _Problem) -> None:
     proof = dict(zip(problem.strings, numbers.tolist(), strict=True))
     if verify_infeasibility(problem.known, proof) < -1e-7:
         raise InfeasibleError("no state has the known values", certificate=proof)
-
-
-def slack_matrix(
-    known: Mapping[str, float], target: str, weights: Mapping[str, float], bound: float, sign: int
-) -> Complex[np.ndarray, "dim dim"]:
-    """`bound I - sign P - sum_j a_j (P_j - r_j I)`, positive; states at the bound are in its kernel."""
-    n = len(target)
-    table = np.zeros(4**n)
-    for label, number in weights.items():
-        table[places([label])] -= number
-    table[places([target])] -= sign
-    table[0] = bound + sum(number * known[label] for label, number in weights.items())
-    return matrix_of(table.reshape(1 << n, 1 << n))

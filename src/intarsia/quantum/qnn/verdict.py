@@ -45,7 +45,7 @@ def verdict_text(runs: Sequence[TrackedRun], data: DataConfig, circuit: CircuitC
             f"  both in one run: {both}.",
         ]
     if len(lines) > 2 and not _enough(runs):
-        lines.append("So few seeds cannot be told from a null at p < 0.05, whatever they show: take at least 4.")
+        lines.insert(2, "So few seeds cannot be told from a null at p < 0.05, whatever they show: take at least 4.")
     if "holevo" in training.definitions:
         lines.append(f"Information about labels, chi(Y:Mo), median: {_holevo_change(runs)}.")
     return "\n".join(lines)
