@@ -85,6 +85,7 @@ def bar_with_intervals(
         axes.set_ylim(len(groups) - 0.4, -0.6)
         if limits is not None:
             axes.set_xlim(*limits)
+            axes.locator_params(axis="x", nbins=5)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(label)
         axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.7)
