@@ -17,7 +17,7 @@ from intarsia.quantum.posterior.orders import order_components
 from intarsia.quantum.states import draw_state, haar_state
 
 _FIRST_STEP, _LAST_STEP = 0.5, 1e-3
-_STARTS = (("haar", "random"), ("product", "weight"), ("haar", "desc"), ("ghz", "desc"))
+STARTS = (("haar", "random"), ("product", "weight"), ("haar", "desc"), ("ghz", "desc"))
 """Family and order that the restarts begin with, in turn. Products with single qubits first reach the conjectured bound
 at once: a climb from there asks whether a neighbour exceeds it."""
 
@@ -116,7 +116,7 @@ def climb(n: int, restart: int, steps: int, seed: int, settings: Mapping[str, An
 
     rng = np.random.default_rng([seed, n, restart])
     config = ChainConfig(**settings)
-    family, first_order = _STARTS[restart % len(_STARTS)]
+    family, first_order = STARTS[restart % len(STARTS)]
     psi = draw_state(family, n, rng)
     order = order_components(expectations_of(psi), first_order, seed=int(rng.integers(2**32)))
     start, total, failed = None, -np.inf, 0
