@@ -73,19 +73,3 @@ def test_shifts_of_two_experts() -> None:
     np.testing.assert_allclose(found[..., 2], means[1], rtol=1e-5)
     np.testing.assert_allclose(found[..., 3], (q[:, None].exp() * ratio**2).sum(-1), rtol=1e-5)
     np.testing.assert_allclose(found[..., 4], (p[:, None].exp() * centred**2).sum(-1), rtol=1e-5)
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_many_rows_are_shared_among_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    parts = []
-
-    def work(rows: slice) -> kernels.Doubles:
-        parts.append(rows)
-        return np.arange(10.0)[rows, None]
-
-    assert kernels.in_threads(10, 2**20, work)[:, 0].tolist() == list(range(10))
-    assert len(parts) == threads
-    parts.clear()
-    assert kernels.in_threads(10, 100, work)[:, 0].tolist() == list(range(10))
-    assert parts == [slice(0, 10)]

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from intarsia.compiled import compilable
 from intarsia.compress import kernels
 
 # Tokens of one block: on a processor its products stay in the cache, an accelerator needs more to be busy.
@@ -72,7 +73,7 @@ class _SumOfProducts(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, index: Tensor, active: Tensor, sizes: tuple[int, ...]) -> Tensor:
         ctx.save_for_backward(weight, index, active)
         ctx.sizes = sizes
-        if kernels.suit(weight):
+        if compilable(weight):
             return kernels.sums(weight, index, active, sizes)
         out = weight.new_zeros(len(index), math.prod(sizes))
         for block in _blocks(index, active):
@@ -83,7 +84,7 @@ class _SumOfProducts(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         weight, index, active = ctx.saved_tensors
-        if kernels.suit(weight):
+        if compilable(weight):
             return kernels.gradients(weight, index, active, ctx.sizes, gradient), None, None, None
         into = torch.zeros_like(weight)
         for block in _blocks(index, active):

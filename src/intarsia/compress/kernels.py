@@ -10,47 +10,20 @@ kind for the slots that are left.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from intarsia.compiled import compiled, in_threads
 from intarsia.errors import ModelError
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]
 Sizes = npt.NDArray[np.int64]
-
-# Terms that take longer to add up than a thread to start.
-_WORTH_A_THREAD = 2**15
-
-# Sums may be taken in any order: only then does a processor take several numbers at once. NaN stays NaN, for whoever
-# looks whether training diverged.
-_ARITHMETIC = {"nsz", "contract", "reassoc"}
-
-
-def compiled(function: Function) -> Function:
-    """Compiles at the first call, keeps the machine code on disk, and lets other threads run meanwhile."""
-    options: dict[str, Any] = {"fastmath": _ARITHMETIC, "nogil": True}
-    machine_code: Function
-    try:
-        machine_code = numba.njit(cache=True, **options)(function)
-    except RuntimeError:
-        # Neither the package's folder nor the user's can be written: compiled anew in every process.
-        machine_code = numba.njit(**options)(function)
-    return machine_code
-
-
-def suit(weight: Tensor) -> bool:
-    """Returns whether these kernels can work with such vectors."""
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and not torch.compiler.is_compiling()
 
 
 def sums(
@@ -73,13 +46,7 @@ def sums(
     def part(tokens: slice) -> None:
         add_sums(vectors, places[tokens], counts[tokens], lengths, totals[tokens])
 
-    parts = min(torch.get_num_threads(), len(index) * index.shape[2] // _WORTH_A_THREAD)
-    if parts <= 1:
-        part(slice(None))
-    else:
-        ends = [len(index) * end // parts for end in range(parts + 1)]
-        with ThreadPoolExecutor(parts) as pool:
-            list(pool.map(part, map(slice, ends[:-1], ends[1:])))
+    in_threads(len(index), index.shape[2] * math.prod(sizes), part)
     return found.flatten(1)
 
 

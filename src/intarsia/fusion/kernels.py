@@ -5,17 +5,11 @@ piece of the vocabulary in the first-level cache take an eighth of the time. For
 operations do the same (`tilting`, `targets`).
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+from intarsia.compiled import compiled
+
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int32]
@@ -23,8 +17,8 @@ Integers = npt.NDArray[np.int32]
 # Sums of so many numbers are taken in float32, their sum in float64.
 _PIECE = 2048
 
-# Numbers that take longer to go through than a thread to start.
-_WORTH_A_THREAD = 2**20
+# What `exp` and the sums after it take, about, for one token.
+STEPS_A_TOKEN = 8
 
 # exp(x) = 2^n exp(r), |r| <= log(2) / 2. Where 2^n would not be a normal number of float32, it is as good as 0.
 _LOWEST, _HALF, _ONE = np.float32(-87.0), np.float32(0.5), np.float32(1.0)
@@ -38,43 +32,6 @@ _C4, _C3, _C2 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.flo
 _EXPONENT_BIAS, _MANTISSA_BITS = np.int32(127), np.int32(23)
 
 _SIGN, _BELOW_SIGN, _SMALLEST = np.int32(31), np.int32(2**31 - 1), np.int32(-(2**31))
-
-# Nothing here is NaN, but -inf is allowed. Sums may be taken in any order: only then can a processor take several at
-# once.
-_ARITHMETIC = {"nnan", "nsz", "arcp", "contract", "reassoc", "afn"}
-
-
-def compiled(function: Function) -> Function:
-    """Compiles at the first call, keeps the machine code on disk, and lets other threads run meanwhile."""
-    options: dict[str, Any] = {"fastmath": _ARITHMETIC, "nogil": True}
-    machine_code: Function
-    try:
-        machine_code = numba.njit(cache=True, **options)(function)
-    except RuntimeError:
-        # Neither the package's folder nor the user's can be written: compiled anew in every process.
-        machine_code = numba.njit(**options)(function)
-    return machine_code
-
-
-def suit(values: Tensor) -> bool:
-    """Returns whether these kernels can work on such a tensor."""
-    return values.device.type == "cpu" and values.dtype == torch.float32
-
-
-def in_threads(rows: int, width: int, work: Callable[[slice], Doubles]) -> Doubles:
-    """Does the rows in as many parts as torch has threads, if they are many, and joins what came out.
-
-    Args:
-        rows: How many there are.
-        width: Numbers in each.
-        work: What to do with some of them.
-    """
-    parts = min(torch.get_num_threads(), rows, rows * width // _WORTH_A_THREAD)
-    if parts <= 1:
-        return work(slice(0, rows))
-    ends = [rows * part // parts for part in range(parts + 1)]
-    with ThreadPoolExecutor(parts) as pool:
-        return np.concatenate(list(pool.map(work, map(slice, ends[:-1], ends[1:]))))
 
 
 @compiled

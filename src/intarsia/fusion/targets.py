@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from intarsia.compiled import compilable, in_threads
 from intarsia.errors import InputError
 from intarsia.fusion import kernels
 from intarsia.fusion.config import Target
@@ -61,7 +62,7 @@ def measure_shifts(
     Raises:
         InputError: If a model's logits are NaN, or one excludes every token that the others allow.
     """
-    if kernels.suit(large) and all_usable(large, small, *experts):
+    if compilable(large) and all_usable(large, small, *experts):
         return _measure_compiled(large, small, experts)
     base = torch.empty_like(large)[:, None]
     shift = large.new_empty(len(large), len(experts), large.shape[-1])
@@ -82,7 +83,7 @@ def _measure_compiled(large: Tensor, small: Tensor, experts: Sequence[Tensor]) -
     def measure(rows: slice) -> kernels.Doubles:
         return kernels.log_shifts(of_large[rows], of_small[rows], of_tuned[rows], shift[rows])
 
-    found = torch.from_numpy(kernels.in_threads(len(shift), shift[0].size, measure))
+    found = torch.from_numpy(np.concatenate(in_threads(len(shift), kernels.STEPS_A_TOKEN * shift[0].size, measure)))
     log_norm, forward, small_mean, small_square, large_variance = found.unbind(-1)
     family = ShiftFamily(torch.from_numpy(of_large)[:, None], torch.from_numpy(shift), log_norm[:, :1])
     return _shifts(family, forward, -small_mean, small_square - small_mean**2, large_variance)

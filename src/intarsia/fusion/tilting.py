@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from intarsia.compiled import compilable, in_threads
 from intarsia.fusion import kernels
 
 # Numbers of one block of rows. Temporaries of larger blocks fall out of the cache, and their memory is fresh each time.
@@ -73,7 +74,7 @@ def tilt(family: ShiftFamily, alpha: Scalars, *, orders: int = 2) -> Tilt:
         alpha: How far, `[rows, shifts]`.
         orders: How many moments to compute, at most four; 2 for the derivatives, 1 for the divergences alone.
     """
-    if kernels.suit(family.shift):
+    if compilable(family.shift):
         told = torch.from_numpy(_look_compiled(family, alpha.double().numpy(), np.arange(len(alpha))))
         backward, moments = told[..., 0], told[..., 1 : orders + 1]
     else:
@@ -97,7 +98,7 @@ def look(family: ShiftFamily, alpha: kernels.Doubles, rows: Rows) -> kernels.Dou
     Returns:
         `KL(P || P_alpha)` and the first four moments, `[rows, shifts, 5]`.
     """
-    if kernels.suit(family.shift):
+    if compilable(family.shift):
         return _look_compiled(family, alpha, rows)
     if len(rows) < len(family.base):
         chosen = torch.as_tensor(rows, device=family.base.device)
@@ -109,8 +110,9 @@ def look(family: ShiftFamily, alpha: kernels.Doubles, rows: Rows) -> kernels.Dou
 
 def _look_compiled(family: ShiftFamily, alpha: kernels.Doubles, rows: Rows) -> kernels.Doubles:
     base, shift, strength = family.base[:, 0].numpy(), family.shift.numpy(), alpha.astype(np.float32)
-    told = kernels.in_threads(
-        len(rows), shift[0].size, lambda part: kernels.tilted_moments(base, shift, rows[part], strength[part])
+    steps = kernels.STEPS_A_TOKEN * shift[0].size
+    told = np.concatenate(
+        in_threads(len(rows), steps, lambda part: kernels.tilted_moments(base, shift, rows[part], strength[part]))
     )
     told[..., 0] = np.maximum(told[..., 0] - family.log_norm.numpy()[rows], 0)
     return told

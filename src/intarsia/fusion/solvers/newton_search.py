@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.fusion.kernels import Doubles, compiled
+from intarsia.compiled import compiled
+from intarsia.fusion.kernels import Doubles
 from intarsia.fusion.tilting import cumulants as _cumulants
 
 cumulants = compiled(_cumulants)
