@@ -183,6 +183,21 @@ def test_logs_are_scored_again_the_same(done: Any, tmp_path: Path) -> None:
     assert metrics["delta", "intarsia/d_prime"] > 1
 
 
+def test_inspect_scores_a_stored_log_as_it_was_scored(done: Any) -> None:
+    from inspect_ai import score
+    from inspect_ai.log import read_eval_log
+
+    from intarsia.audit.bias.evaluation import rejudge_scorer
+
+    (path,) = find_logs(done.folder / "logs")
+    stored = read_eval_log(str(path))
+    again = score(stored, rejudge_scorer(), action="overwrite", display="none")
+    assert stored.results is not None
+    assert again.results is not None
+    before = {each.name: each.metrics for each in stored.results.scores}
+    assert {each.name: each.metrics for each in again.results.scores} == before
+
+
 def test_another_seed_asks_something_else(done: Any, tmp_path: Path) -> None:
     config = replace(SMALL, seed=7, temperature=0.5)
     again = run_bias_audit(tmp_path / "run", BiasAuditConfig("simulated:aligned-surface"), config)
