@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple, Self
 
 import torch
@@ -51,7 +50,7 @@ class TermTable:
         if len(self.copies_of_unit) and int(self.copies_of_unit.min()) < 1:
             unit = int(self.copies_of_unit.argmin())
             raise InputError(f"unit {unit} has no copies", where="copies_of_unit", fix="give every unit 1 or more")
-        _check_range("copy", self.copies, self.copies_of_unit[self.units.long()])
+        _check_range("copy", self.copies, _of_units(self.copies_of_unit.int(), self.units))
         _check_exact(self)
 
     @property
@@ -79,16 +78,18 @@ class TermTable:
         """Number of vectors of all units: the rows of the table that is trained."""
         return int(self.copies_of_unit.sum())
 
-    @cached_property
+    @property
     def rows(self) -> Int[Tensor, "vocab terms order"]:
         """Row of the trained table that stands in each slot: the unit's first row plus the copy."""
         first = self.copies_of_unit.cumsum(0) - self.copies_of_unit
-        return (first[self.units.long()] + self.copies).int()
+        return _of_units(first.int(), self.units).add_(self.copies)
 
     def packed(self) -> PackedTerms:
         """Returns the rows slot by slot, with the terms that a token has in front of those it has not."""
-        order = torch.argsort(~self.mask, dim=1, stable=True)
-        rows = self.rows.gather(1, order[..., None].expand_as(self.rows))
+        rows = self.rows
+        if not bool((self.mask[:, :-1] >= self.mask[:, 1:]).all()):
+            order = torch.argsort(~self.mask, dim=1, stable=True)
+            rows = rows.gather(1, order[..., None].expand_as(rows))
         return PackedTerms(rows.transpose(1, 2).contiguous(), self.mask.sum(1).int())
 
     def take(self, ids: Int[Tensor, "tokens"]) -> Self:
@@ -106,6 +107,14 @@ class TermTable:
             total.update(repr(tuple(tensor.shape)).encode())
             total.update(tensor.to("cpu", torch.int32).contiguous().numpy().tobytes())
         return total.hexdigest()
+
+
+def _of_units(
+    values: Int[Tensor, "units"], units: Int[Tensor, "vocab terms order"]
+) -> Int[Tensor, "vocab terms order"]:
+    """The value of each unit. Large tables have millions of entries, so they stay as narrow as they are."""
+    places = units if units.dtype in (torch.int32, torch.int64) else units.int()
+    return values.index_select(0, places.flatten()).view(units.shape)
 
 
 def _check_shapes(table: TermTable) -> None:
