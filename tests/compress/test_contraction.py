@@ -44,7 +44,7 @@ COUNTS = [[4] * 11, [4, 0, 1, 3, 2, 4, 0, 1, 1, 2, 4], [0] * 11]
 def test_sums_and_gradients_are_those_of_the_terms(
     sizes: tuple[int, ...], counts: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contraction, "_CPU_BLOCK", 4)
+    monkeypatch.setattr(contraction, "_BLOCK", 4)
     weight, index = case(sizes)
     active = torch.tensor(counts)
     ours, plain = sum_of_products(weight, index, active, sizes), term_by_term(weight, index, active, sizes)
@@ -62,7 +62,7 @@ def test_sums_and_gradients_are_those_of_the_terms(
 def test_inner_products_are_those_with_the_sums(
     sizes: tuple[int, ...], counts: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contraction, "_CPU_BLOCK", 4)
+    monkeypatch.setattr(contraction, "_BLOCK", 4)
     weight, index = case(sizes)
     active = torch.tensor(counts)
     hidden = random(3, math.prod(sizes), seed=3).requires_grad_()

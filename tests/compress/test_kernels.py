@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from intarsia import compiled
 from intarsia.compress import kernels
 from intarsia.compress.contraction import sum_of_products
 from intarsia.errors import ModelError
@@ -26,7 +27,7 @@ def case(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 def test_sums_and_gradients(
     sizes: tuple[int, ...], counts: list[int], threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(compiled, "_WORTH_A_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     weight, index = case(sizes)
     active = torch.tensor(counts)

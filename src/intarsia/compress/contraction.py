@@ -8,7 +8,7 @@ row's length instead would move each of them through memory. The gradient of one
 with the product of all other slots: again one matrix product a token.
 
 Vectors lie feature by feature, `[size, tokens, terms]`: products of them are then long loops over terms rather than
-short ones over the 8 or 9 numbers of a vector, which is several times as fast on processors.
+short ones over the 8 or 9 numbers of a vector. In float32 on a processor compiled loops (`kernels`) do the same.
 """
 
 import math
@@ -24,8 +24,8 @@ from torch.autograd.function import once_differentiable
 from intarsia.compiled import compilable
 from intarsia.compress import kernels
 
-# Tokens of one block: on a processor its products stay in the cache, an accelerator needs more to be busy.
-_CPU_BLOCK, _ACCELERATOR_BLOCK = 128, 4096
+# Tokens whose products are formed at once: some 40 MB of them at 36 terms.
+_BLOCK = 4096
 
 
 def sum_of_products(
@@ -144,15 +144,14 @@ def _blocks(index: Int[Tensor, "tokens order terms"], active: Int[Tensor, "token
     """Yields blocks of tokens with like numbers of terms, so that terms nobody has cost next to nothing."""
     if not len(index):
         return
-    size = _CPU_BLOCK if index.device.type == "cpu" else _ACCELERATOR_BLOCK
     fewest, most = (int(count) for count in torch.aminmax(active))
     if fewest == most:
-        for start in range(0, len(index) if most else 0, size):
-            tokens = slice(start, start + size)
+        for start in range(0, len(index) if most else 0, _BLOCK):
+            tokens = slice(start, start + _BLOCK)
             yield _Block(tokens, index[tokens, :, :most].transpose(0, 1).contiguous(), None)
         return
     counts, order = active.sort(descending=True)
-    for chosen, count in zip(torch.split(order, size), torch.split(counts, size), strict=True):
+    for chosen, count in zip(torch.split(order, _BLOCK), torch.split(counts, _BLOCK), strict=True):
         most, fewest = int(count[0]), int(count[-1])
         if not most:
             return
@@ -197,7 +196,7 @@ def _add_gradient(
         parts[:size, slot] = (matrix @ others.permute(1, 0, 2)).transpose(0, 1)
     if block.mask is not None:
         parts[:, 0] *= block.mask
-    _scatter(into, block.rows, parts)
+    into.index_add_(0, block.rows.flatten(), parts.flatten(1).t())
 
 
 def _product(
@@ -207,18 +206,3 @@ def _product(
     if not vectors:
         return torch.ones_like(like[:1])
     return reduce(lambda left, right: (left[:, None] * right).flatten(0, 1), vectors)
-
-
-def _scatter(
-    into: Float[Tensor, "rows width"],
-    index: Int[Tensor, "order block terms"],
-    values: Float[Tensor, "width order block terms"],
-) -> None:
-    """Adds vectors to the rows they were gathered from."""
-    flat = index.flatten()
-    if into.device.type != "cpu":
-        into.index_add_(0, flat, values.flatten(1).t())
-        return
-    # Along one axis index_add_ is a plain loop; along rows it starts an operation for each.
-    for feature, column in enumerate(values.flatten(1)):
-        into[:, feature].index_add_(0, flat, column)
