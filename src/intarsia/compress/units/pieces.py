@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.compress.units.lexicon import read_rows
-from intarsia.compress.units.token_strings import TokenString, TokenStyle, decode_bytes, find_style, read_token
+from intarsia.compress.units.token_strings import (
+    TokenString,
+    TokenStyle,
+    decode_bytes,
+    find_style,
+    read_token,
+    write_token,
+)
 from intarsia.errors import DataError, ModelError
 
 Segmenter = Callable[[TokenString], Sequence[str]]
@@ -55,6 +62,22 @@ def segmenter_of(tokenizer: Any, merges: int) -> Segmenter:
         case other:
             raise ModelError(f"a tokenizer of type {other} has no pieces", where="tokenizer", fix="give a segmenter")
     return longest_match_segmenter(tokens[:merges], find_style(tokens))
+
+
+def word_segmenter(tokenizer: Any, merges: int) -> Segmenter:
+    """Returns a segmenter of whole words by a tokenizer's first merges, or most frequent pieces.
+
+    Args:
+        tokenizer: A fast Hugging Face tokenizer.
+        merges: How many.
+    """
+    segment = segmenter_of(tokenizer, merges)
+    style = find_style(tokenizer.get_vocab())
+
+    def segment_word(token: TokenString) -> Sequence[str]:
+        return segment(read_token(write_token(token.core, style), style))
+
+    return segment_word
 
 
 def merge_segmenter(merges: Sequence[tuple[str, str]], style: TokenStyle) -> Segmenter:

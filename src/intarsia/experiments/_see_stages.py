@@ -1,0 +1,63 @@
+"""The two stages of training after the fit: SEE and its rivals, with the same steps on the same text."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from intarsia.compress.compressing import compress_model
+from intarsia.compress.evaluating import text_quality
+from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.texts import read_texts, token_rows
+from intarsia.compress.training import train_stages
+from intarsia.experiments._see_recipe import StagesRecipe
+from intarsia.models import CausalLM
+
+
+def stages_study(
+    loaded: CausalLM, method: str, ratio: float | None, recipe: StagesRecipe, lexicon: str, seed: int, work: Path
+) -> dict[str, Any]:
+    """Compresses a model, trains it, and measures it along the way.
+
+    Args:
+        loaded: The original.
+        method: Name of the method.
+        ratio: How many times fewer numbers; None for a method that knows only one, which is not trained.
+        recipe: How to train.
+        lexicon: A lexicon of one's own, or nothing.
+        seed: Of everything drawn.
+        work: Folder for what an interrupted training goes on from.
+    """
+    settings = SEESettings(lexicon=lexicon or None, steps=recipe.fit_steps)
+    compressed = compress_model(loaded, method, ratio, settings=settings, seed=seed)
+    statistics = compressed.model.config.statistics
+    held_out = read_texts(recipe.held_out)
+    found: dict[str, Any] = {
+        "parameter_ratio": statistics["parameter_ratio"],
+        "byte_ratio": statistics["byte_ratio"],
+        "model_byte_ratio": statistics["model_byte_ratio"],
+        "centred": statistics["centred_error"],
+    }
+    if ratio is None:
+        found["ce"] = text_quality(compressed.model, _probe(loaded, held_out, recipe)).cross_entropy
+        return found
+    curve = train_stages(
+        compressed.model,
+        loaded,
+        read_texts(recipe.texts),
+        recipe.stages,
+        held_out=held_out,
+        held_out_rows=recipe.held_out_rows,
+        points=recipe.points,
+        work=work,
+    )
+    return {**found, "curve": [asdict(point) for point in curve], "ce": curve[-1].held_out_ce}
+
+
+def original_ce(loaded: CausalLM, recipe: StagesRecipe) -> dict[str, float]:
+    """The original's cross-entropy on the same rows."""
+    quality = text_quality(loaded.model, _probe(loaded, read_texts(recipe.held_out), recipe))
+    return {"ce": quality.cross_entropy, "tokens": quality.tokens}
+
+
+def _probe(loaded: CausalLM, held_out: list[str], recipe: StagesRecipe) -> Any:
+    return token_rows(loaded.tokenizer, held_out, recipe.stages.length, limit=recipe.held_out_rows)
