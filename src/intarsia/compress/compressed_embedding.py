@@ -67,6 +67,8 @@ class CompressedEmbedding(nn.Module, ABC):
                 where=f"{type(self).__name__} of {self.num_embeddings} tokens",
                 fix="use the tokenizer the embedding was made for, or resize the embedding",
             )
+        if distinct.numel() == ids.numel():
+            return self._padded_rows(ids.flatten()).view(*ids.shape, self.embedding_dim)
         return nn.functional.embedding(place, self._padded_rows(distinct))
 
     def logits(

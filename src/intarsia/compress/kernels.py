@@ -40,14 +40,15 @@ def sums(
         ModelError: If the index names a row there is not.
     """
     vectors, places, counts = _arrays(weight, index, active)
-    found = torch.zeros(len(index), sizes[0], math.prod(sizes[1:]))
-    totals, lengths = found.numpy(), np.array(sizes)
+    # NumPy gets zeros from the system where torch would write them itself, which for large arrays takes longer than
+    # all the rest.
+    found, lengths = np.zeros((len(index), sizes[0], math.prod(sizes[1:])), np.float32), np.array(sizes)
 
     def part(tokens: slice) -> None:
-        add_sums(vectors, places[tokens], counts[tokens], lengths, totals[tokens])
+        add_sums(vectors, places[tokens], counts[tokens], lengths, found[tokens])
 
     in_threads(len(index), index.shape[2] * math.prod(sizes), part)
-    return found.flatten(1)
+    return torch.from_numpy(found).flatten(1)
 
 
 def gradients(
@@ -64,10 +65,10 @@ def gradients(
     Raises:
         ModelError: If the index names a row there is not.
     """
-    into = torch.zeros_like(weight)
+    into = np.zeros(weight.shape, np.float32)
     upstream = gradient.float().reshape(len(index), sizes[0], math.prod(sizes[1:])).contiguous()
-    add_gradients(*_arrays(weight, index, active), np.array(sizes), upstream.numpy(), into.numpy())
-    return into
+    add_gradients(*_arrays(weight, index, active), np.array(sizes), upstream.numpy(), into)
+    return torch.from_numpy(into)
 
 
 def _arrays(weight: Tensor, index: Tensor, active: Tensor) -> tuple[Floats, Rows, Rows]:
