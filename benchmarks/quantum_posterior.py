@@ -150,6 +150,7 @@ def row(what: str, pairs: list[tuple[float, float]], **notes: Any) -> dict[str, 
         "ours_ms": 1000 * statistics.median(mine),
         "other_ms": 1000 * statistics.median(other),
         "ratio": statistics.median(a / b for a, b in pairs),
+        "times_faster": statistics.median(b / a for a, b in pairs),
         **notes,
     }
     print(json.dumps(found))

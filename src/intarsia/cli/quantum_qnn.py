@@ -41,7 +41,9 @@ def qnn(
     definitions: Annotated[str, typer.Option(help="What is tracked.")] = "choi,data,holevo",
     every: Annotated[int, typer.Option(help="Epochs between two measurements; 5 or more from 10 qubits.")] = 1,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the training samples; 0: none.")] = 200,
-    seeds: Annotated[int, typer.Option(help="Number of seeds, each with real and with shuffled labels.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Seeds, each with real and with shuffled labels; fewer than 4 cannot beat the null.")
+    ] = 4,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     engine: Annotated[str, typer.Option(help="Where runs are trained: serial, local, ray or ray://HOST:PORT.")] = (
         "serial"

@@ -20,8 +20,10 @@ _HOMES = {
     "pauli_matrix": "paulis",
     "product_state": "states",
     "read_state": "states",
+    "real_state": "states",
     "stabilizer_state": "states",
     "state_from_expectations": "paulis",
+    "symmetric_state": "states",
     "w_state": "states",
 }
 

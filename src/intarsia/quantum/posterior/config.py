@@ -8,9 +8,9 @@ from intarsia.quantum.posterior.divergences import DIVERGENCES
 ESTIMATORS = ("maxent", "interval", "least-norm")
 MOST_QUBITS = 5
 _COSTS = {
-    "maxent": "a minute at 5 qubits and about 60 times as long for each more",
-    "least-norm": "minutes at 5 qubits and about 60 times as long for each more",
-    "interval": "about half an hour at 4 qubits, days at 5 and about 500 times as long for each more",
+    "maxent": "half a minute at 5 qubits and some 60 times as long for each more",
+    "least-norm": "minutes at 5 qubits and some 60 times as long for each more",
+    "interval": "half a minute at 4 qubits, more than an hour at 5 and some 150 times as long for each more",
 }
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from statistics import mean
 
+import numpy as np
+
 from intarsia.experiments import plots
 from intarsia.experiments.records import Figure
 from intarsia.quantum.qnn.trials import REAL, SHUFFLED, TrackedRun
@@ -45,8 +47,9 @@ def information_plane(runs: Sequence[TrackedRun], definition: str, title: str) -
     paths: dict[str, list[tuple[float, float]]] = {}
     for labels, group in _groups(runs).items():
         points = list(zip(_means(group, f"{definition}_mi_mo"), _means(group, f"{definition}_di_mo"), strict=True))
-        step = max(1, (len(points) - 1) // _POINTS)
-        paths[_NAMES[labels]] = [*points[:-1:step], points[-1]]
+        # Most happens in the first epochs, so they are marked more densely.
+        marked = {round(place) for place in np.geomspace(1, len(points), _POINTS)}
+        paths[_NAMES[labels]] = [points[place - 1] for place in sorted(marked)]
     paths["before training"] = [path[0] for path in paths.values()]
     # The paths share one list of x positions; each has gaps where another one has its points.
     series: dict[str, list[float | None]] = {
@@ -58,7 +61,8 @@ def information_plane(runs: Sequence[TrackedRun], definition: str, title: str) -
         title=title,
         xlabel="I(Mi:Mo), bits",
         ylabel="I(Di:Mo), bits",
-        caption="Mean over seeds, some epochs marked. Reconstruction: the paper's own definitions are not known.",
+        caption="Mean over seeds; paths begin at the triangle, early epochs are marked more densely. "
+        "Reconstruction: the paper's own definitions are not known.",
     )
 
 
