@@ -279,3 +279,12 @@ def test_the_units_of_smollm2_are_those_measured_before():
     assert found.units["piece"] == pytest.approx(6886, rel=0.01)
     assert found.colliding_tokens <= 4
     assert replace(unit_map).hash == unit_map.hash
+
+
+def test_whole_words_are_split_as_a_tokenizer_would_after_a_space():
+    from intarsia.compress.units.pieces import word_segmenter
+
+    segmenter = word_segmenter(fast_tokenizer("bpe"), 3)
+    unit_map = UnitMap.from_vocabulary(["Dogs", "dog"], LEXICON, segmenter=segmenter)
+    assert unit_map.style is TokenStyle.WORDS
+    assert terms(unit_map, "Dogs", ["Dogs", "dog"])[1] == ("piece:dog", "piece:s", "pad:3")

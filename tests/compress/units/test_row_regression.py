@@ -1,0 +1,71 @@
+"""Rows predicted from units: the closed form, and what carries over to a token that was left out."""
+
+import pytest
+import torch
+
+from intarsia.compress.units import TokenStyle, UnitMap, merge_segmenter
+from intarsia.compress.units.row_regression import RowRegression, unit_features
+from intarsia.errors import ConfigError, ModelError
+
+from .lexicons import BYTE_LEVEL, LEXICON, MERGES
+
+TOKENS = [*BYTE_LEVEL, None]
+
+
+@pytest.fixture(scope="module")
+def unit_map():
+    segmenter = merge_segmenter(MERGES, TokenStyle.BYTE_LEVEL)
+    return UnitMap.from_vocabulary(TOKENS, LEXICON, segmenter=segmenter, special=[10])
+
+
+def test_units_count_once_and_those_of_later_senses_less(unit_map):
+    features = unit_features(unit_map).toarray()
+    counts = {unit_map.names[unit]: value for unit, value in enumerate(features[4]) if value}
+    assert counts == {
+        "shape:start lower": 1,
+        "piece:dog": 1,
+        "piece:s": 1,
+        "sememe:animal": 1,
+        "sememe:breed": 1,
+        "sememe:follow": 0.5,
+        "class:verb.motion": 0.5,
+    }
+    assert not features[10].any()
+    assert not features[15].any()
+
+
+def test_it_is_ridge_regression(unit_map):
+    matrix = torch.randn(len(unit_map), 5, generator=torch.Generator().manual_seed(0))
+    found = RowRegression.fit(unit_map, matrix, penalty=2.0)
+    used = [id for id in range(16) if id != 10]
+    features = torch.from_numpy(unit_features(unit_map).toarray())[used]
+    target = matrix[used] - matrix[used].mean(0)
+    expected = torch.linalg.solve(features.T @ features + 2 * torch.eye(features.shape[1]), features.T @ target)
+    assert torch.allclose(found.vectors, expected, atol=1e-5)
+    assert torch.allclose(
+        found.rows(unit_features(unit_map))[used], matrix[used].mean(0) + features @ expected, atol=1e-5
+    )
+
+
+def test_a_row_that_is_a_sum_of_its_units_is_found_without_having_been_seen():
+    tokens = [f"{start}{stem}{end}" for start in ("Ġ", "") for stem in ("dog", "cat", "fan") for end in ("", "s", "er")]
+    unit_map = UnitMap.from_vocabulary(tokens, LEXICON, segmenter=lambda token: [token.core[:3], token.core[3:] or "0"])
+    features = unit_features(unit_map)
+    vectors = torch.randn(len(unit_map.names), 6, generator=torch.Generator().manual_seed(1))
+    matrix = torch.from_numpy(features @ vectors.numpy())
+    left_out = tokens.index("Ġdogs")
+    known = torch.arange(len(tokens)) != left_out
+    found = RowRegression.fit(unit_map, matrix, penalty=1e-4, tokens=known)
+    row = found.rows(features)[left_out]
+    assert torch.allclose(row, matrix[left_out], atol=0.01)
+    terms = [[unit_map.names[unit] for unit in term] for term in unit_map.units[left_out].tolist()]
+    kept = [tuple(term) for term, present in zip(terms, unit_map.mask[left_out].tolist(), strict=True) if present]
+    assert torch.allclose(found.row(kept), row, atol=1e-5)
+    assert torch.allclose(found.row([("shape:unknown", "piece:unknown")]), found.mean)
+
+
+def test_what_does_not_fit_is_refused(unit_map):
+    with pytest.raises(ModelError, match="the units are of 16 tokens, but the matrix has 15 rows"):
+        RowRegression.fit(unit_map, torch.zeros(15, 3))
+    with pytest.raises(ConfigError, match="penalty is 0"):
+        RowRegression.fit(unit_map, torch.zeros(16, 3), penalty=0)
