@@ -1,16 +1,24 @@
-"""Words for a compressed model that its vocabulary never had: their rows follow from sememes and pieces it knows."""
+"""Words that a model's vocabulary never had: their rows follow from sememes and pieces it knows.
+
+`predict_rows` asks a trained matrix, by regression, what units add to a row, and gives dense rows for any model.
+`add_words` gives words terms of a table, so that a compressed embedding needs no dense row for them; what these rows
+are worth depends on the copies: with `all`, words share whole vectors, with `assigned` each has a mixture of its own and
+its row says next to nothing until it is trained.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from intarsia.compress.term_table import TermTable
 from intarsia.compress.units.copies import Copying, cycle_terms, hashed_copies
 from intarsia.compress.units.lexicon import Lexicon, Sense
 from intarsia.compress.units.pieces import Segmenter, segmenter_of
+from intarsia.compress.units.row_regression import PENALTY, RowRegression
 from intarsia.compress.units.token_strings import read_token, write_token
 from intarsia.compress.units.token_terms import Term, kind_of, token_terms
 from intarsia.compress.units.unit_map import UnitMap, hash_tokenizer
@@ -91,6 +99,34 @@ def add_words(
         grown.found[id] = any(kind_of(name) == "sememe" for term in terms for name in term)
     grown = replace(grown, tokenizer_hash=hash_tokenizer(tokenizer))
     return WithNewWords(grown, _grown_table(grown, table, sorted(words), how, seed))
+
+
+def predict_rows(
+    units: UnitMap,
+    matrix: Float[Tensor, "vocab dim"],
+    words: Sequence[NewWord],
+    *,
+    lexicon: Lexicon | None,
+    segmenter: Segmenter,
+    penalty: float = PENALTY,
+) -> Float[Tensor, "words dim"]:
+    """Predicts rows of new words from what units say in the rows there are.
+
+    Args:
+        units: The units of the vocabulary.
+        matrix: Its rows: a dense embedding, or what `to_dense` gives of a compressed one.
+        words: The new words.
+        lexicon: Where words without given senses are looked up.
+        segmenter: Splits words without given pieces.
+        penalty: Of the regression; see `RowRegression.fit`.
+
+    Raises:
+        UnknownNameError: If a given sememe or piece is none of the units; the message lists near ones.
+        ModelError: If units and matrix are of different vocabularies.
+    """
+    terms = [word_terms(units, word, lexicon=lexicon, segmenter=segmenter) for word in words]
+    regression = RowRegression.fit(units, matrix, penalty=penalty)
+    return torch.stack([regression.row(of_word) for of_word in terms])
 
 
 def word_terms(units: UnitMap, word: NewWord, *, lexicon: Lexicon | None, segmenter: Segmenter) -> list[Term]:

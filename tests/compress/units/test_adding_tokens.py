@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from intarsia.compress.adding_tokens import NewWord, add_words
+from intarsia.compress.adding_tokens import NewWord, add_words, predict_rows
 from intarsia.compress.units import TokenStyle, UnitMap, merge_segmenter
 from intarsia.errors import InputError, UnknownNameError
 
@@ -112,3 +112,16 @@ def test_a_table_of_another_map_is_refused():
     other = UnitMap.from_vocabulary(BYTE_LEVEL[:5], LEXICON, segmenter=SEGMENTER).term_table(120)
     with pytest.raises(InputError, match="the table has 5 tokens"):
         add_words(unit_map, other, {15: NewWord(word="cat")}, Tokenizer(BYTE_LEVEL), segmenter=SEGMENTER)
+
+
+def test_rows_of_new_words_are_predicted_from_the_rows_there_are():
+    unit_map = UnitMap.from_vocabulary(BYTE_LEVEL, LEXICON, segmenter=SEGMENTER)
+    matrix = torch.randn(15, 4, generator=torch.Generator().manual_seed(0))
+    words = [NewWord(word="dogs"), NewWord(word="wolf", senses=(("animal", "breed"),), pieces=("dog",))]
+    rows = predict_rows(unit_map, matrix, words, lexicon=LEXICON, segmenter=SEGMENTER, penalty=0.01)
+    assert rows.shape == (2, 4)
+    # "Ġdogs" is there: what it is made of nearly gives its row back.
+    distances = (rows[0] - matrix).norm(dim=1)
+    assert int(distances.argmin()) == BYTE_LEVEL.index("Ġdogs")
+    with pytest.raises(UnknownNameError, match="unknown sememe 'x'"):
+        predict_rows(unit_map, matrix, [NewWord(word="a", senses=(("x",),))], lexicon=None, segmenter=SEGMENTER)

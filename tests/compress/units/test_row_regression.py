@@ -69,3 +69,26 @@ def test_what_does_not_fit_is_refused(unit_map):
         RowRegression.fit(unit_map, torch.zeros(15, 3))
     with pytest.raises(ConfigError, match="penalty is 0"):
         RowRegression.fit(unit_map, torch.zeros(16, 3), penalty=0)
+
+
+@pytest.mark.slow
+def test_sememes_tell_more_of_smollm2s_new_words_than_their_pieces():
+    from intarsia.compress.units import UnitConfig, default_lexicon
+    from intarsia.errors import InputError
+    from intarsia.experiments._see_studies import known_words, places_of, top_share, vocabulary_of
+    from intarsia.experiments._see_systems import PIECES, SEE
+    from intarsia.models import load_causal_lm
+
+    try:
+        lexicon, loaded = default_lexicon(), load_causal_lm("asset:smollm2-135m-instruct")
+    except InputError as error:
+        pytest.skip(error.what)
+    vocabulary, matrix = vocabulary_of(loaded, 8192, lexicon, UnitConfig())
+    known = known_words(vocabulary, 0.2, seed=0)
+    shares = {}
+    for kind in (SEE, PIECES):
+        units = vocabulary.units(kind)
+        found = RowRegression.fit(units, matrix, tokens=known)
+        shares[kind] = top_share(places_of(found.rows(unit_features(units)), matrix, known, 500, 0))
+    assert shares[SEE] > 50
+    assert shares[SEE] > shares[PIECES] + 10

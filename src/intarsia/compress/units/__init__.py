@@ -10,6 +10,7 @@ _HOMES = {
     "Copying": "copies",
     "Lexicon": "lexicon",
     "LexiconMismatchWarning": "unit_map",
+    "RowRegression": "row_regression",
     "Segmenter": "pieces",
     "Sense": "lexicon",
     "TokenString": "token_strings",
@@ -33,6 +34,8 @@ _HOMES = {
     "read_morphemes": "pieces",
     "segmenter_of": "pieces",
     "table_segmenter": "pieces",
+    "unit_features": "row_regression",
+    "word_segmenter": "pieces",
 }
 
 __all__ = sorted(_HOMES)

@@ -15,6 +15,9 @@ from intarsia.compress.units.token_terms import Term, kind_of
 from intarsia.compress.units.unit_map import UnitMap
 from intarsia.errors import ConfigError, ModelError
 
+PENALTY = 10.0
+"""Best of 3, 10 and 30 for SmolLM2's rows of words of which it was shown no form."""
+
 _FORM = ("shape", "piece")
 _MEANING = ("sememe", "class")
 
@@ -41,7 +44,7 @@ class RowRegression:
         units: UnitMap,
         matrix: Float[Tensor, "vocab dim"],
         *,
-        penalty: float = 30.0,
+        penalty: float = PENALTY,
         tokens: Bool[Tensor, "vocab"] | None = None,
     ) -> Self:
         """Fits the vectors of all units at once, exactly.
