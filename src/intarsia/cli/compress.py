@@ -1,6 +1,9 @@
 """`intarsia compress`: models with smaller embeddings, and what they are worth."""
 
 import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,20 +126,21 @@ def compress_one(
 
     stages = _stages(state_steps, distil_steps, batch_size, length, head_positions, lora_rank, seed) if data else None
     options = {"model": model, "method": method, "ratio": ratio, "data": data, "held_out": held_out}
-    result = run_compression(
-        model,
-        output,
-        method,
-        ratio,
-        settings=settings,
-        texts=texts,
-        held_out=probe,
-        stages=stages,
-        seed=seed,
-        record={**options, **_described(settings, stages), **provenance.collect(_command(), seed)},
-        overwrite=overwrite,
-        stage=Stages().stage,
-    )
+    with _plain_warnings():
+        result = run_compression(
+            model,
+            output,
+            method,
+            ratio,
+            settings=settings,
+            texts=texts,
+            held_out=probe,
+            stages=stages,
+            seed=seed,
+            record={**options, **_described(settings, stages), **provenance.collect(_command(), seed)},
+            overwrite=overwrite,
+            stage=Stages().stage,
+        )
     if json:
         console.print_json(result.to_dict())
         return
@@ -205,18 +209,19 @@ def compare_methods(
     progress = Stages()
     with progress.stage(f"load {model}"):
         loaded = load_causal_lm(model)
-    found = compare(
-        loaded,
-        names,
-        wanted,
-        token_rows(loaded.tokenizer, probe, length, limit=rows),
-        texts=texts,
-        stages=stages,
-        settings=settings,
-        seed=seed,
-        work=None if output is None else output / "rows",
-        stage=progress.stage,
-    )
+    with _plain_warnings():
+        found = compare(
+            loaded,
+            names,
+            wanted,
+            token_rows(loaded.tokenizer, probe, length, limit=rows),
+            texts=texts,
+            stages=stages,
+            settings=settings,
+            seed=seed,
+            work=None if output is None else output / "rows",
+            stage=progress.stage,
+        )
     if output is not None:
         write_json(output / "comparison.json", found.to_dict())
         figure = draw_comparison(found.rows)
@@ -281,6 +286,14 @@ def add_token(
         {"key": "output", "value": str(output)},
     ]
     console.print_table(lines, {"key": "", "value": ""})
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Shows warnings as messages to a user, without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *rest, **more: console.say(f"[yellow]warning[/yellow]: {message}")
+        yield
 
 
 def _settings(param: list[str] | None, method: str) -> "SEESettings | None":

@@ -1,5 +1,6 @@
 """Methods and ratios side by side on one model: what each takes, and what it leaves of the model."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +16,9 @@ from intarsia.compress.evaluating import DENSE_BYTES, text_quality
 from intarsia.compress.modeling import CompressedForCausalLM
 from intarsia.compress.registry import find_method
 from intarsia.compress.rivals.factorisation import check_ratio
-from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.see_methods import SEESettings, lexicon_of
 from intarsia.compress.stages_config import StagesConfig
-from intarsia.compress.training import train_stages
+from intarsia.compress.training import prepare_states, train_stages
 from intarsia.engine import stable_key
 from intarsia.errors import InputError
 from intarsia.files import read_json, write_json
@@ -120,23 +121,26 @@ def compare(
     jobs = _jobs(methods, ratios)
     if stages is not None and not texts:
         raise InputError("there is no text to train on", fix="give texts, or leave the stages out")
+    if any(find_method(method).senses for method, _ in jobs):
+        lexicon_of(settings)
     embedding_of(loaded.model)
+    stage = stage or _silent
     rows = [original_row(loaded, held_out)]
-    for method, ratio in jobs:
-        key = stable_key(
-            [method, ratio, seed, asdict(settings or SEESettings()), asdict(stages) if stages else None, len(held_out)]
-        )
-        kept = None if work is None else Path(work) / f"{method}{'' if ratio is None else f'-{ratio:g}'}-{key[:8]}.json"
-        if kept is not None and kept.is_file():
+    described = [seed, asdict(settings or SEESettings()), asdict(stages) if stages else None, len(held_out)]
+    with _folder(work) as folder:
+        for method, ratio in jobs:
+            name = method if ratio is None else f"{method}-{ratio:g}"
+            kept = folder / f"{name}-{stable_key([method, ratio, *described])[:8]}.json"
+            if not kept.is_file():
+                training = folder / "training" if stages is not None and find_method(method).trains else None
+                if training is not None and stages is not None:
+                    with stage("states of the original", stages.rows) as advance:
+                        prepare_states(loaded, texts, stages, training, advance)
+                row = _measure(loaded, method, ratio, held_out, texts, stages, settings, seed, training, stage)
+                write_json(kept, asdict(row))
             rows.append(ComparisonRow(**read_json(kept)))
-            continue
-        row = _measure(loaded, method, ratio, held_out, texts, stages, settings, seed, work, stage or _silent)
-        if kept is not None:
-            write_json(kept, asdict(row))
-        rows.append(row)
-    return Comparison(
-        [rows[0], *sorted(rows[1:], key=lambda row: -row.bytes)], held_out.shape[0] * (held_out.shape[1] - 1)
-    )
+    count = held_out.shape[0] * (held_out.shape[1] - 1)
+    return Comparison([rows[0], *sorted(rows[1:], key=lambda row: -row.bytes)], count)
 
 
 def best_buy(rows: Sequence[ComparisonRow]) -> str:
@@ -204,7 +208,7 @@ def _measure(
     stages: StagesConfig | None,
     settings: SEESettings | None,
     seed: int,
-    work: str | Path | None,
+    training: Path | None,
     stage: Callable[[str, int | None], Any],
 ) -> ComparisonRow:
     start = time.perf_counter()
@@ -215,16 +219,9 @@ def _measure(
         compressed = compress_model(loaded, method, ratio, settings=settings, seed=seed, progress=advance)
     matrix = embedding_of(loaded.model).weight.detach().float()
     row = row_of(compressed.model, matrix, ratio, held_out)
-    if stages is not None and chosen.trains:
+    if stages is not None and training is not None:
         with stage(f"train {title}", stages.steps) as advance:
-            train_stages(
-                compressed.model,
-                loaded,
-                texts,
-                stages,
-                work=None if work is None else Path(work) / "training",
-                progress=advance,
-            )
+            train_stages(compressed.model, loaded, texts, stages, work=training, progress=advance)
         row = replace(row, perplexity=text_quality(compressed.model, held_out).perplexity, trained=True)
     return replace(row, seconds=time.perf_counter() - start)
 
@@ -286,6 +283,15 @@ def original_row(loaded: CausalLM, held_out: Int[Tensor, "rows length"]) -> Comp
         trained=False,
         seconds=0.0,
     )
+
+
+@contextmanager
+def _folder(work: str | Path | None) -> Iterator[Path]:
+    if work is not None:
+        yield Path(work)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
 
 
 @contextmanager

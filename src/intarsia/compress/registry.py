@@ -63,6 +63,7 @@ class Method:
         fixed_ratio: Ratio in bytes of a method that knows only one; None where the user chooses.
         trains: Whether the embedding has parameters that the stages of training can improve.
         fitted: Whether it is found by a fit, with `SEESettings`; others are closed forms.
+        senses: Whether it looks words up in a lexicon.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Method:
     fixed_ratio: float | None = None
     trains: bool = True
     fitted: bool = False
+    senses: bool = False
 
     def ratio(self, wanted: float | None) -> float | None:
         """Returns the ratio to build for: the one wanted, or the default, or None if the method knows only one.
@@ -152,6 +154,7 @@ METHODS: dict[str, Method] = {
             "SEE, arXiv 2412.12204",
             _product_sums("build_see"),
             fitted=True,
+            senses=True,
         ),
         Method(
             "hybrid",
@@ -159,6 +162,7 @@ METHODS: dict[str, Method] = {
             "ours",
             _product_sums("build_hybrid"),
             fitted=True,
+            senses=True,
         ),
         Method(
             "morphte",

@@ -26,10 +26,10 @@ from intarsia.compress.compressing import (
 from intarsia.compress.evaluating import text_quality
 from intarsia.compress.registry import embedding_settings, empty_embedding, find_method
 from intarsia.compress.rivals.factorisation import check_ratio
-from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.see_methods import SEESettings, lexicon_of
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.texts import token_rows
-from intarsia.compress.training import CurvePoint, train_stages
+from intarsia.compress.training import CurvePoint, prepare_states, train_stages
 from intarsia.errors import DataError, RunExistsError
 from intarsia.files import atomic_file, read_json, write_json
 from intarsia.models import CausalLM, load_causal_lm
@@ -122,6 +122,8 @@ def run_compression(
         check_ratio(wanted)
     if stages is not None and stages.steps and not texts:
         raise DataError("there is no text to train on", fix="give --data, or leave the steps of training out")
+    if chosen.senses:
+        lexicon_of(settings)
     stage = stage or _silent
     with stage(f"load {os.fspath(model)}", None):
         loaded = load_causal_lm(model)
@@ -134,6 +136,8 @@ def run_compression(
     fitted = None if probe is None else text_quality(compressed.model, probe)
     curve: list[CurvePoint] = []
     if stages is not None and stages.steps and chosen.trains:
+        with stage("states of the original", stages.rows) as advance:
+            prepare_states(loaded, texts, stages, work, advance)
         with stage(f"train {stages.steps} steps", stages.steps) as advance:
             curve = train_stages(
                 compressed.model, loaded, texts, stages, held_out=held_out, work=work, progress=advance

@@ -98,13 +98,13 @@ class SEESettings:
 def build_see(job: Job) -> CompressedEmbedding:
     """Sememes, pieces and shapes (SEE)."""
     settings = _settings(job)
-    return _fitted(job, partial(_of_units, units=_units(job, _lexicon(settings), settings.units()), lowrank=None))
+    return _fitted(job, partial(_of_units, units=_units(job, lexicon_of(settings), settings.units()), lowrank=None))
 
 
 def build_hybrid(job: Job) -> CompressedEmbedding:
     """A matrix of low rank, and SEE for what it leaves."""
     settings = _settings(job)
-    units = _units(job, _lexicon(settings), settings.units())
+    units = _units(job, lexicon_of(settings), settings.units())
     lowrank = half_of_budget(job) if settings.lowrank is None else settings.lowrank
     return _fitted(job, partial(_of_units, units=units, lowrank=lowrank))
 
@@ -179,8 +179,16 @@ def _units(job: Job, lexicon: Lexicon | None, config: UnitConfig) -> UnitMap:
     return UnitMap.from_tokenizer(job.tokenizer, lexicon, config, rows=len(job.matrix))
 
 
-def _lexicon(settings: SEESettings) -> Lexicon:
-    return default_lexicon() if settings.lexicon is None else Lexicon.read(settings.lexicon)
+def lexicon_of(settings: SEESettings | None) -> Lexicon:
+    """Returns the lexicon that settings name.
+
+    Raises:
+        InputError: If it is the default one and no WordNet release is installed.
+        DataError: If it cannot be read.
+    """
+    if settings is None or settings.lexicon is None:
+        return default_lexicon()
+    return Lexicon.read(settings.lexicon)
 
 
 def _settings(job: Job) -> SEESettings:

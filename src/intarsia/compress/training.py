@@ -95,8 +95,7 @@ def train_stages(
     rows = token_rows(teacher.tokenizer, texts, config.length, limit=max(config.rows, 1))
     probe = token_rows(teacher.tokenizer, held_out, config.length, limit=held_out_rows) if held_out else None
     with _folder(work) as folder:
-        layers = matched_layers(teacher.model, config.matched_layers)
-        states = store_teacher_states(teacher.model, rows, layers, folder / "states") if config.steps else None
+        states = _states(teacher, rows, config, folder) if config.steps else None
         job = _job_key(student, config, rows, probe, points)
         curve = [CurvePoint(0, 0, None, _held_out_ce(student, probe))]
         for stage, steps in ((1, config.state_steps), (2, config.distil_steps)):
@@ -108,6 +107,33 @@ def train_stages(
                 shutil.rmtree(done)
     student.eval()
     return curve
+
+
+def prepare_states(
+    teacher: CausalLM,
+    texts: Sequence[str],
+    config: StagesConfig,
+    work: str | Path,
+    progress: Progress | None = None,
+) -> None:
+    """Computes what `train_stages` needs of the teacher, which otherwise it does itself, without a sign of life.
+
+    Args:
+        teacher: The original and its tokenizer.
+        texts: Text to learn on.
+        config: How students will be trained.
+        work: The folder `train_stages` will be given.
+        progress: Called with the number of rows done since the last call.
+    """
+    rows = token_rows(teacher.tokenizer, texts, config.length, limit=max(config.rows, 1))
+    _states(teacher, rows, config, Path(work), progress)
+
+
+def _states(
+    teacher: CausalLM, rows: Tensor, config: StagesConfig, work: Path, progress: Progress | None = None
+) -> TeacherStates:
+    layers = matched_layers(teacher.model, config.matched_layers)
+    return store_teacher_states(teacher.model, rows, layers, work / "states", progress=progress)
 
 
 @dataclass
