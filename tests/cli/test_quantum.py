@@ -17,6 +17,9 @@ def test_the_table_names_reconstruction_and_conjecture():
     assert done.exit_code == 0, done.output
     for words in ("reconstruction", "XX", "0.999", "conjectured bound", "not proved", "proved bound of I_KL"):
         assert words in done.stdout
+    assert "ghz: 2 qubits, order desc, maxent, sq, eps 0.001" in " ".join(done.stdout.split())
+    # Rounding errors are not shown as numbers.
+    assert "e-17" not in call("posterior", "haar", "--stop-below", "0").stdout
     assert "12 components skipped" in done.stderr
 
 
@@ -28,6 +31,7 @@ def test_json_holds_what_python_gives(tmp_path):
     assert len(found["components"]) == 15
     assert found["total"] <= found["proved_bound_kl"]
     assert found["components"][0]["label"] == "IX"
+    assert (found["order"], found["seed"]) == ("weight", 0)
 
 
 def test_intervals_carry_their_certificates():
@@ -37,6 +41,13 @@ def test_intervals_carry_their_certificates():
     assert all(row["lower"] - 1e-9 <= row["value"] <= row["upper"] + 1e-9 for row in rows)
     assert len(rows[5]["certificate"]["upper"]) == 5
     assert "5 + 5 weights" in call("posterior", "haar", "--estimator", "interval").stdout
+
+
+def test_failed_rows_are_said_with_what_helps():
+    pytest.importorskip("clarabel", reason="the extra 'quantum' is not installed")
+    done = call("posterior", "product", "--estimator", "interval", "--eps", "0")
+    assert "total: none" in done.stdout
+    assert "rows failed, so there is no total; a larger --eps" in done.stderr
 
 
 def test_an_own_order_and_a_plot(tmp_path):

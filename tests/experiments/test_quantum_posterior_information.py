@@ -13,7 +13,7 @@ CONFIG = {
     "sweep": {"states": {"2": 2, "3": 1}, "families": ["haar", "product", "stabilizer"], "orders": ["desc", "random"]},
     "interval": {"states": 4},
     "large": {"families": []},
-    "climb": {"restarts": {"2": 1}, "steps": 5},
+    "climb": {"restarts": {"2": 2}, "steps": 5},
 }
 
 
@@ -34,12 +34,16 @@ def test_every_study_is_there_and_every_claim_judged(outcome):
     for id in ("two-qubits", "more-qubits", "kl-is-bounded", "closed-forms", "bound-is-reached"):
         assert held[id], id
     assert len(outcome.figures) == 6
+    rise = found["hill climb, sq", "2 qubits", "rise from a product, at the conjectured bound"].measured
+    assert 0 <= rise < 1e-3
+    assert found["hill climb, sq", "2 qubits", "best of the climbs"].measured >= 2 * 0.998**2 - 1e-3
 
 
 def test_it_says_what_it_is(outcome):
     assert any("Reconstruction" in note for note in outcome.notes)
     assert all("reconstruction" in row.metric for row in outcome.rows if row.paper is not None)
-    assert "conjecture" in {claim.id: claim for claim in outcome.claims}["more-qubits"].text
+    texts = {claim.id: claim.text for claim in outcome.claims}
+    assert all("conjecture" in texts[id] for id in ("two-qubits", "more-qubits", "climb-finds-no-more"))
 
 
 @pytest.mark.parametrize("scale", registry.scales(SLUG))

@@ -57,6 +57,9 @@ def test_a_climb_only_rises_and_its_best_can_be_walked_again():
     assert long.evaluations == 26
     assert len(long.totals) == 2
     assert long.best == max(long.totals) > min(short.totals)
+    assert all(end >= start for start, end in zip(long.starts, long.totals, strict=True))
+    # The second climb begins at a product with single qubits first, hence at the conjectured bound.
+    assert long.starts[1] == pytest.approx(2 * 0.998**2, abs=1e-3)
     again = posterior_chain(long.state / np.linalg.norm(long.state), long.order, config)
     assert again.total == pytest.approx(long.best, abs=1e-9)
 

@@ -104,6 +104,15 @@ def test_a_split_keeps_the_shares_and_no_sample_is_in_both() -> None:
     assert logistic_regression_accuracy(split) > 0.8
 
 
+def test_named_sets_train_on_two_hundred_samples_and_files_on_seven_tenths(tmp_path: Path) -> None:
+    for name, train in (("iris", 70), ("digits", 200), ("wine", 125)):
+        config = DataConfig(name)
+        assert len(split_samples(load_samples(config), config, 0).train.labels) == train
+    np.savez(tmp_path / "mine.npz", X=np.random.default_rng(0).normal(size=(400, 2)), y=np.arange(400) % 2)
+    config = DataConfig(str(tmp_path / "mine.npz"))
+    assert [len(part.labels) for part in split_samples(load_samples(config), config, 0)] == [280, 120]
+
+
 def test_csv_and_npz_hold_the_same(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("a,kind,b\n1,cat,2\n3,dog,4.5\n", encoding="utf-8")
     np.savez(tmp_path / "mine.npz", X=np.array([[1, 2], [3, 4.5]]), kind=np.array(["cat", "dog"]))
