@@ -1,9 +1,9 @@
 """Words that a model's vocabulary never had: their rows follow from sememes and pieces it knows.
 
 `predict_rows` asks a trained matrix, by regression, what units add to a row, and gives dense rows for any model.
-`add_words` gives words terms of a table, so that a compressed embedding needs no dense row for them; what these rows
-are worth depends on the copies: with `all`, words share whole vectors, with `assigned` each has a mixture of its own and
-its row says next to nothing until it is trained.
+`add_words` gives words terms of a table, so that a compressed embedding needs no dense row for them. What these rows
+are worth depends on the copies: with `all`, words share whole vectors; with `assigned` each has a mixture of its own,
+and its row says next to nothing until it is trained.
 """
 
 from collections.abc import Mapping, Sequence
