@@ -1,12 +1,12 @@
 """`intarsia quantum`: how much information a state carries, and what a quantum neural network knows."""
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from intarsia.cli import console
+from intarsia.cli.quantum_qnn import qnn
 
 if TYPE_CHECKING:
     from intarsia.quantum.posterior.chain import PosteriorChain
@@ -20,6 +20,9 @@ def quantum() -> None:
 
     Example: intarsia quantum posterior ghz --qubits 3
     """
+
+
+app.command()(qnn)
 
 
 @app.command()
@@ -197,10 +200,3 @@ def bound(
         json=json,
         title="Bounds for any pure state (reconstruction)",
     )
-
-
-# `intarsia quantum qnn` stands in a file of its own.
-if importlib.util.find_spec("intarsia.cli.quantum_qnn") is not None:
-    from intarsia.cli.quantum_qnn import qnn
-
-    app.command("qnn")(qnn)

@@ -113,17 +113,26 @@ def test_local_unitaries_change_nothing() -> None:
     assert choi_information(unitary @ local, (0,)) == pytest.approx(expected, abs=1e-11)
 
 
-def test_mean_purities_of_haar_unitaries() -> None:
-    qubits, count = 3, 1500
+def mean_purity(input_part: int, qubits: int) -> float:
+    """Of an input part of that dimension with one measured qubit, over Haar unitaries."""
+    d = 2**qubits
+    d_a, d_b, d_c, d_d = input_part, d // input_part, 2, d // 2
+    return (d_a * d_c + d_b * d_d - (d_a * d_d + d_b * d_c) / d) / (d**2 - 1)
+
+
+@pytest.mark.parametrize(("qubits", "count"), [(2, 2000), (3, 1500), (4, 500)])
+def test_mean_purities_of_haar_unitaries(qubits: int, count: int) -> None:
     amplitudes = (haar(qubits, seed=5, count=count) / 2 ** (qubits / 2)).reshape(count, -1)
-    for input_axes, d_a in (((4, 5), 4), ((3,), 2)):
+    for input_axes in (tuple(range(qubits + 1, 2 * qubits)), (qubits,)):
         local = reduced_states(amplitudes, (0, *input_axes))
         purities = (local.abs() ** 2).sum(dim=(1, 2))
-        d_b, d_c, d_d, d = 8 / d_a, 2, 4, 8
-        expected = (d_a * d_c + d_b * d_d - (d_a * d_d + d_b * d_c) / d) / (d**2 - 1)
         error = float(purities.std() / count**0.5)
-        assert abs(float(purities.mean()) - expected) < 4 * error
+        assert abs(float(purities.mean()) - mean_purity(2 ** len(input_axes), qubits)) < 4 * error
         assert error < 0.01
+
+
+def test_mean_purities_in_numbers() -> None:
+    assert (mean_purity(8, 4), mean_purity(2, 4)) == pytest.approx((0.1088, 0.2588), abs=5e-5)
 
 
 def test_complementary_parts_have_the_same_entropy() -> None:
