@@ -22,9 +22,6 @@ def quantum() -> None:
     """
 
 
-app.command()(qnn)
-
-
 @app.command()
 def posterior(
     state: Annotated[
@@ -200,3 +197,6 @@ def bound(
         json=json,
         title="Bounds for any pure state (reconstruction)",
     )
+
+
+app.command()(qnn)
