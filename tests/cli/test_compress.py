@@ -110,7 +110,8 @@ def test_add_token(run, tiny_llama):
     code, out, err = run(*words, "--output", "grown")
     assert code == 2
     assert "already holds a model" in err
-    code, out, err = run("compress", "add-token", "made", "puppy", "--sememes", "anmial", "--output", "other")
+    with_lexicon = ["--lexicon", "lexicon.tsv.gz", "--output", "other"]
+    code, out, err = run("compress", "add-token", "made", "puppy", "--sememes", "anmial", *with_lexicon)
     assert code == 2
     assert "unknown sememe 'anmial'" in err
     code, out, err = run(*words, "--sememes", "animal", "--output", "other")

@@ -181,7 +181,7 @@ def test_tokens_can_be_added_and_taken_away(original, settings, name, tmp_path):
     outputs = model(input_ids=new, labels=new)
     assert outputs.logits.shape[-1] == tokens + 3
     outputs.loss.backward()
-    assert model.compressed.added.grad[2].any()
+    assert model.compressed.dense.grad[2].any()
     save_compressed(CausalLM(model, tokenizer), tmp_path / "model")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert torch.equal(again.compressed.to_dense(), model.compressed.to_dense())

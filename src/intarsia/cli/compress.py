@@ -238,7 +238,7 @@ def compare_methods(
 
 @app.command("add-token")
 def add_token(
-    model: Annotated[str, typer.Argument(help="Folder of a model compressed by see, hybrid or morphte.")],
+    model: Annotated[str, typer.Argument(help="Any causal model, compressed or not.")],
     word: Annotated[str, typer.Argument(help="The word to add.")],
     output: Annotated[Path, typer.Option(help="Folder of the model that knows it.")],
     sememes: Annotated[
@@ -246,16 +246,18 @@ def add_token(
         typer.Option(help="Sememes of a sense, with commas; repeat for more senses. By default the lexicon's."),
     ] = None,
     pieces: Annotated[str | None, typer.Option(help="Its parts, with commas; by default the tokenizer's.")] = None,
-    lexicon: Annotated[Path | None, typer.Option(help="Lexicon to look it up in; by default WordNet's.")] = None,
-    pieces_only: Annotated[bool, typer.Option("--pieces-only", help="Give it no sense.")] = False,
+    lexicon: Annotated[
+        Path | None, typer.Option(help="Lexicon of the vocabulary's words; by default WordNet's.")
+    ] = None,
+    pieces_only: Annotated[bool, typer.Option("--pieces-only", help="Look at pieces alone; needs no lexicon.")] = False,
     inside: Annotated[bool, typer.Option("--inside", help="It stands within words, not after a space.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Give a compressed model a word it never saw: its row follows from sememes and pieces, nothing is trained.
+    """Give a model a word it never saw: its row follows from sememes and pieces, nothing is trained.
 
-    [bold]Example[/bold]: intarsia compress add-token runs/see oncologist --sememes doctor,disease
-    --output runs/see-oncologist
+    [bold]Example[/bold]: intarsia compress add-token asset:smollm2-135m-instruct oncologist --sememes doctor,disease
+    --output runs/oncologist
     """
     from intarsia.errors import RunExistsError
 
@@ -271,7 +273,7 @@ def add_token(
     from intarsia.models import load_causal_lm
 
     senses = tuple(_words(sense) for sense in sememes) if sememes else () if pieces_only else None
-    known = None if senses is not None else Lexicon.read(lexicon) if lexicon else default_lexicon()
+    known = None if pieces_only else Lexicon.read(lexicon) if lexicon else default_lexicon()
     new = NewWord(word=word, senses=senses, pieces=_words(pieces) if pieces else None, starts_word=not inside)
     loaded = load_causal_lm(model)
     (added,) = add_words_to_model(loaded, [new], lexicon=known)

@@ -1,17 +1,18 @@
-"""Words a compressed model's vocabulary never had: nothing is trained, their rows follow from their units."""
+"""Words a model's vocabulary never had, compressed or not: nothing is trained, their rows follow from their units."""
 
 import copy
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from tokenizers import AddedToken
-from torch import nn
+from torch import Tensor, nn
 
-from intarsia.compress.adding_tokens import NewWord, add_words
+from intarsia.compress.added_rows import AddedRowsEmbedding
+from intarsia.compress.adding_tokens import NewWord, predict_rows, word_terms
 from intarsia.compress.modeling import CompressedForCausalLM
-from intarsia.compress.rebuilt_table import UnitEmbedding
-from intarsia.compress.units import Lexicon
+from intarsia.compress.units import Lexicon, UnitConfig, UnitMap, segmenter_of
 from intarsia.errors import InputError, ModelError
 from intarsia.models import CausalLM
 
@@ -23,7 +24,7 @@ class AddedWord(NamedTuple):
         word: The word.
         token_id: Its token.
         terms: The units of its terms, by their names.
-        nearest: The tokens whose rows are nearest to its own, by cosine, the nearest first.
+        nearest: The tokens whose rows are nearest to its own, by the cosine of what the mean row leaves.
     """
 
     word: str
@@ -33,67 +34,103 @@ class AddedWord(NamedTuple):
 
 
 def add_words_to_model(
-    loaded: CausalLM, words: Sequence[NewWord], *, lexicon: Lexicon | None = None
+    loaded: CausalLM, words: Sequence[NewWord], *, lexicon: Lexicon | None = None, config: UnitConfig | None = None
 ) -> list[AddedWord]:
-    """Gives a compressed model and its tokenizer new words, in place.
+    """Gives a model and its tokenizer new words, in place.
+
+    What the units of a word (shape, pieces, sememes) add to a row is found by regression on the rows there are, and
+    the word's row is their sum; likewise in a head of its own. A compressed embedding keeps the row beside what it is
+    made of.
 
     Args:
-        loaded: A model compressed with a method that has units: `see`, `hybrid` or `morphte`.
+        loaded: Any causal language model and its tokenizer.
         words: The words.
-        lexicon: Where words without given senses are looked up.
+        lexicon: Where the vocabulary's words are looked up, and new ones without given senses. None knows no senses.
+        config: How the vocabulary is split into units.
 
     Raises:
-        ModelError: If the model's embedding has no units.
+        ModelError: If the model's embedding is no table of rows, or the tokenizer has more tokens than it.
         InputError: If the tokenizer has a word already, or a word has nothing in common with the vocabulary.
         UnknownNameError: If a given sememe or piece is none of the units.
     """
     model, tokenizer = loaded
-    embedding = model.compressed if isinstance(model, CompressedForCausalLM) else None
-    if not isinstance(embedding, UnitEmbedding):
-        raise ModelError(
-            "only a model compressed by units of meaning and form knows what a new word is made of",
-            where=getattr(model, "name_or_path", None) or None,
-            fix="compress the original with --method see, hybrid or morphte",
-        )
-    vocabulary = tokenizer.get_vocab()
-    spaced = {f" {word.word}" if word.starts_word else word.word: word for word in words}
-    for text, word in spaced.items():
-        own = tokenizer(text, add_special_tokens=False).input_ids
-        if text in vocabulary or len(own) == 1:
-            raise InputError(f"the tokenizer has {word.word!r} already", where="word", fix="there is nothing to add")
-    new = [AddedToken(text, normalized=False, special=False) for text in spaced]
+    matrices = _matrices(model)
+    matrix = matrices[0]
+    units = UnitMap.from_tokenizer(tokenizer, lexicon, config or UnitConfig(), rows=len(matrix))
+    segmenter = segmenter_of(tokenizer, units.config.merges)
+    rows = [predict_rows(units, part, words, lexicon=lexicon, segmenter=segmenter) for part in matrices]
+    new = _tokens(tokenizer, words)
     # On a copy first: a word that cannot be added must leave nothing behind.
     longer = copy.deepcopy(tokenizer)
     longer.add_tokens(new)
-    ids = {longer.convert_tokens_to_ids(text): word for text, word in spaced.items()}
-    grown = add_words(
-        embedding.units,
-        embedding.table(),
-        ids,
-        longer,
-        lexicon=lexicon,
-        how=embedding.copies,
-        seed=embedding.seed,
-    )
-    made = embedding.with_words(grown)
+    ids = [int(longer.convert_tokens_to_ids(token.content)) for token in new]
+    _set_rows(model, {token_id: [part[place] for part in rows] for place, token_id in enumerate(ids)})
     tokenizer.add_tokens(new)
-    model.replace_embedding(made)
-    return [_report(made, token_id, word, tokenizer) for token_id, word in sorted(ids.items())]
+    grown = _matrices(model)[0]
+    return [
+        AddedWord(
+            word.word,
+            token_id,
+            [list(term) for term in word_terms(units, word, lexicon=lexicon, segmenter=segmenter)],
+            _nearest(grown, token_id, tokenizer),
+        )
+        for word, token_id in zip(words, ids, strict=True)
+    ]
 
 
-def _report(embedding: UnitEmbedding, token_id: int, word: NewWord, tokenizer: object) -> AddedWord:
-    units = embedding.units
-    terms = [[units.names[int(unit)] for unit in term] for term in units.units[token_id][units.mask[token_id]]]
-    directions = nn.functional.normalize(embedding.to_dense(), dim=-1)
+def _tokens(tokenizer: Any, words: Sequence[NewWord]) -> list[AddedToken]:
+    """The words as tokens, with the space before them, which is part of them as it is of the vocabulary's words."""
+    texts = [f" {word.word}" if word.starts_word else word.word for word in words]
+    for text, word in zip(texts, words, strict=True):
+        if len(tokenizer(text, add_special_tokens=False).input_ids) == 1 or texts.count(text) > 1:
+            raise InputError(f"the tokenizer has {word.word!r} already", where="word", fix="there is nothing to add")
+    return [AddedToken(text, normalized=False, special=False) for text in texts]
+
+
+def _matrices(model: Any) -> list[Float[Tensor, "vocab dim"]]:
+    """The rows tokens enter by and, if it is another matrix, those of the head."""
+    if isinstance(model, CompressedForCausalLM):
+        matrices = [model.compressed.to_dense()]
+    elif isinstance(model.get_input_embeddings(), nn.Embedding):
+        matrices = [model.get_input_embeddings().weight.detach()]
+    else:
+        raise ModelError(
+            f"the input embedding is a {type(model.get_input_embeddings()).__name__}, not a table of rows",
+            fix="give a plain or a compressed model; merge adapters into it first",
+        )
+    head = model.get_output_embeddings()
+    if isinstance(head, nn.Linear) and head.weight is not getattr(model.get_input_embeddings(), "weight", None):
+        matrices.append(head.weight.detach())
+    return [matrix.float().cpu() for matrix in matrices]
+
+
+def _set_rows(model: Any, rows: Mapping[int, Sequence[Tensor]]) -> None:
+    """Gives tokens their rows, in the embedding and in a head of its own."""
+    if isinstance(model, CompressedForCausalLM):
+        entering = {token: parts[0] for token, parts in rows.items()}
+        model.replace_embedding(AddedRowsEmbedding.with_rows(model.compressed, entering))
+    else:
+        needed = max(rows) + 1
+        if needed > model.get_input_embeddings().num_embeddings:
+            model.resize_token_embeddings(needed, mean_resizing=False)
+        _write(model.get_input_embeddings().weight, {token: parts[0] for token, parts in rows.items()})
+    _write(
+        getattr(model.get_output_embeddings(), "weight", torch.zeros(0)),
+        {token: parts[1] for token, parts in rows.items() if len(parts) > 1},
+    )
+
+
+@torch.no_grad()
+def _write(matrix: Tensor, rows: Mapping[int, Tensor]) -> None:
+    for token, row in rows.items():
+        matrix[token] = row.to(matrix)
+
+
+def _nearest(matrix: Float[Tensor, "vocab dim"], token_id: int, tokenizer: Any, *, count: int = 6) -> list[str]:
+    directions = nn.functional.normalize(matrix - matrix.mean(0), dim=-1)
     cosines = directions @ directions[token_id]
     cosines[token_id] = -2.0
     # Rows that no token has are no neighbours.
-    cosines[tokens_of(tokenizer) :] = -2.0
-    nearest = torch.topk(cosines, min(6, len(cosines) - 1)).indices.tolist()
-    names = [str(tokenizer.decode([index])).strip() for index in nearest]  # type: ignore[attr-defined]
-    return AddedWord(word.word, token_id, terms, list(dict.fromkeys(names)))
-
-
-def tokens_of(tokenizer: object) -> int:
-    """Returns the number of a tokenizer's ids."""
-    return int(max(tokenizer.get_vocab().values())) + 1  # type: ignore[attr-defined]
+    cosines[max(tokenizer.get_vocab().values()) + 1 :] = -2.0
+    nearest = torch.topk(cosines, min(count, len(cosines) - 1)).indices.tolist()
+    return list(dict.fromkeys(str(tokenizer.decode([index])).strip() for index in nearest))

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from intarsia.compress.adding_tokens import WithNewWords
 from intarsia.compress.compressed_embedding import CompressedEmbedding, StoredBytes
 from intarsia.compress.see_embedding import SEEEmbedding
 from intarsia.compress.term_table import TermTable
@@ -169,18 +168,8 @@ class UnitEmbedding(RebuiltTableEmbedding):
             numbers, mask = units.units.repeat(1, each, 1), units.mask.repeat(1, each)
             copies = torch.arange(each, dtype=torch.int32).repeat_interleave(units.units.shape[1])
             return TermTable(numbers, copies[None, :, None].expand_as(numbers).contiguous(), mask, of_unit, units.exact)
-        # The shares of copies are stored: words that were added since use units too, but own no copies.
         numbers, mask = cycle_terms(units.units, units.mask, self.see.terms)
         return TermTable(numbers, hashed_copies(numbers, of_unit, self.seed), mask, of_unit, units.exact)
-
-    def with_words(self, grown: WithNewWords) -> Self:
-        """Returns an embedding that has rows for new words too; every other row is as it was.
-
-        Args:
-            grown: Units and table with the new words, as `add_words` gives them.
-        """
-        self.prepare()
-        return type(self).from_units(self.see.resize(grown.table), grown.units, grown.table, self.copies, self.seed)
 
 
 class HashedEmbedding(RebuiltTableEmbedding):
