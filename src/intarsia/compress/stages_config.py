@@ -9,7 +9,8 @@ from intarsia.errors import ConfigError
 class StagesConfig:
     """Settings of the two stages of training after the fit.
 
-    The paper names the stages; their weights, temperature and steps are not published and are ours.
+    The paper names the stages; their weights, temperature and steps are not published and are ours. Of few steps most
+    belong to stage 2: in 40 steps of low rank at 10x on SmolLM2-135M, 40 of stage 2 came further than 20 of each.
 
     Attributes:
         state_steps: Steps of stage 1, which matches embeddings and hidden states. Only the embedding learns.
@@ -32,12 +33,12 @@ class StagesConfig:
         seed: Of the order of rows and what is drawn.
     """
 
-    state_steps: int = 50
-    distil_steps: int = 50
+    state_steps: int = 20
+    distil_steps: int = 80
     batch_size: int = 4
     length: int = 128
-    state_learning_rate: float = 0.02
-    distil_learning_rate: float = 0.02
+    state_learning_rate: float = 0.005
+    distil_learning_rate: float = 0.04
     state_weight: float = 1.0
     matched_layers: int = 4
     row_sample: int = 1024
