@@ -8,8 +8,9 @@ other, so load from elsewhere hits both sides alike.
 - Lookup with gradient of 1,024 tokens, all distinct (the worst case: nothing is saved by computing a token once), and
   of 1,024 tokens of news reports. MorphTE's way computes every row of the vocabulary in each step and then looks the
   batch up. word2ket's way computes the rows of the batch alone, each term's product as a balanced tree, all terms at
-  once, and adds them up. Both are written here plainly, without what the papers' networks put around them, give the
-  same numbers as the layer (checked) and are timed on the settings of their papers as well as on SEE's.
+  once, and adds them up. Both are written here plainly, without what the papers' networks put around them; they look
+  all vectors up at once, give the same numbers as the layer (checked), and are timed on settings of their papers as
+  well as on SEE's. Where terms are few, word2ket's way and ours both wait for the gradient's memory.
 - Decoding: tokens of SmolLM2-135M with its embedding compressed ten times and the rebuilt matrix kept, beside the
   original.
 - Memory: the peak of a process that trains an embedding and its tied head with Adam, less that of one that only imports
@@ -72,8 +73,8 @@ def product_tree(vectors: list[Tensor]) -> Tensor:
 
 def rows_by_trees(embedding: SEEEmbedding, ids: Tensor) -> Tensor:
     """word2ket's way: products of the batch's terms, all at once, then their sum."""
-    rows = embedding.index[ids].long()
-    slots = [embedding.weight[rows[:, slot], :size] for slot, size in enumerate(embedding.slot_sizes)]
+    vectors = nn.functional.embedding(embedding.index[ids], embedding.weight)
+    slots = [vectors[:, slot, :, :size] for slot, size in enumerate(embedding.slot_sizes)]
     return product_tree(slots).sum(1)[:, : embedding.embedding_dim]
 
 
@@ -81,8 +82,8 @@ def vocabulary_of_copies(embedding: SEEEmbedding) -> Tensor:
     """MorphTE's way: for each copy the products of all words, added up."""
     total: Any = 0
     for term in range(embedding.terms):
-        rows = embedding.index[:, :, term].long()
-        slots = [embedding.weight[rows[:, slot], :size] for slot, size in enumerate(embedding.slot_sizes)]
+        vectors = nn.functional.embedding(embedding.index[:, :, term], embedding.weight)
+        slots = [vectors[:, slot, :size] for slot, size in enumerate(embedding.slot_sizes)]
         total = total + product_tree(slots)[:, : embedding.embedding_dim]
     return total
 
