@@ -73,7 +73,15 @@ def settings(folder):
             "tokens": 200,
             "parameters": {"2x": 2400, "3x": 1600},
             "systems": {
-                "2x": ["SVD", "word2ketXS, best of order 2", "MorphTE", "SEE", "hashed", "SVD + SEE"],
+                "2x": [
+                    "SVD",
+                    "word2ketXS, best of order 2",
+                    "MorphTE",
+                    "SEE",
+                    "SEE, all copies",
+                    "hashed",
+                    "SVD + SEE",
+                ],
                 "3x": ["SVD", "SEE"],
             },
             "fit": {"steps": 4, "batch_size": 64},
@@ -129,10 +137,14 @@ def test_every_part_gives_rows_and_judges_its_claims(finished):
     assert found["int4", "whole matrix", "raw relative error"].measured < 0.2
     judged = {claim.id: claim for claim in outcome.claims}
     assert set(judged) == {claim.id for claim in registry.get(SLUG).claims}
-    assert [id for id, claim in judged.items() if claim.holds is None] == ["int4", "translation"]
+    assert [id for id, claim in judged.items() if claim.holds is None] == [
+        "high-ratio-classifier",
+        "int4",
+        "translation",
+    ]
     assert judged["baselines"].holds is False
     assert "(int4)" in judged["baselines"].evidence
-    assert len(outcome.figures) == 4
+    assert len(outcome.figures) == 5
 
 
 def test_systems_of_a_comparison_have_the_same_size(finished):

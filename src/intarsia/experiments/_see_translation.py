@@ -92,6 +92,7 @@ class Translation:
             weight_decay=1e-4,
             label_smoothing_factor=recipe.label_smoothing,
             save_strategy="no",
+            dataloader_pin_memory=torch.cuda.is_available(),
             report_to="none",
             logging_steps=500,
             disable_tqdm=True,

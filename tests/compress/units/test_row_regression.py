@@ -36,7 +36,7 @@ def test_units_count_once_and_those_of_later_senses_less(unit_map):
 
 def test_it_is_ridge_regression(unit_map):
     matrix = torch.randn(len(unit_map), 5, generator=torch.Generator().manual_seed(0))
-    found = RowRegression.fit(unit_map, matrix, penalty=2.0)
+    found = RowRegression.fit(unit_map, matrix, penalty=2.0, stretch=0)
     used = [id for id in range(16) if id != 10]
     features = torch.from_numpy(unit_features(unit_map).toarray())[used]
     target = matrix[used] - matrix[used].mean(0)
@@ -45,6 +45,21 @@ def test_it_is_ridge_regression(unit_map):
     assert torch.allclose(
         found.rows(unit_features(unit_map))[used], matrix[used].mean(0) + features @ expected, atol=1e-5
     )
+
+
+def test_shrinkage_can_be_undone(unit_map):
+    matrix = torch.randn(len(unit_map), 5, generator=torch.Generator().manual_seed(0))
+    features = unit_features(unit_map)
+    used = unit_map.mask.any(1)
+
+    def length(stretch):
+        found = RowRegression.fit(unit_map, matrix, penalty=20.0, stretch=stretch)
+        return float((found.rows(features) - found.mean)[used].norm(dim=1).mean())
+
+    trained = float((matrix[used] - matrix[used].mean(0)).norm(dim=1).mean())
+    assert length(0) < 0.8 * trained
+    assert length(1) == pytest.approx(trained, rel=1e-4)
+    assert length(0.5) == pytest.approx((length(0) * trained) ** 0.5, rel=1e-4)
 
 
 def test_a_row_that_is_a_sum_of_its_units_is_found_without_having_been_seen():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float
 from scipy.linalg import cho_factor, cho_solve
@@ -17,6 +18,8 @@ from intarsia.errors import ConfigError, ModelError
 
 PENALTY = 10.0
 """Best of 3, 10 and 30 for SmolLM2's rows of words of which it was shown no form."""
+
+STRETCH = 0.5
 
 _FORM = ("shape", "piece")
 _MEANING = ("sememe", "class")
@@ -45,6 +48,7 @@ class RowRegression:
         matrix: Float[Tensor, "vocab dim"],
         *,
         penalty: float = PENALTY,
+        stretch: float = STRETCH,
         tokens: Bool[Tensor, "vocab"] | None = None,
     ) -> Self:
         """Fits the vectors of all units at once, exactly.
@@ -53,6 +57,9 @@ class RowRegression:
             units: The units of each token.
             matrix: Trained rows, of a dense embedding or of what `to_dense` gives of a compressed one.
             penalty: Weight of the squared vectors, in tokens: a unit that fewer have is held near zero.
+            stretch: How much of the shrinkage is undone, as a power of how much farther from the mean row trained rows
+                are than predicted ones. Least squares (0) gives short rows, which a tied head hardly ever chooses;
+                rows of full length (1) are loud where they are wrong.
             tokens: Tokens to learn from; by default all that have terms.
 
         Raises:
@@ -70,7 +77,8 @@ class RowRegression:
         gram = (features.T @ features).toarray()
         gram[np.diag_indices_from(gram)] += penalty
         vectors = cho_solve(cho_factor(gram, overwrite_a=True), features.T @ target)
-        return cls(units.names, torch.from_numpy(vectors), mean)
+        shrinkage = _mean_length(features @ vectors) / _mean_length(target)
+        return cls(units.names, torch.from_numpy(vectors * (shrinkage or 1.0) ** -stretch), mean)
 
     def rows(self, features: csr_matrix) -> Float[Tensor, "tokens dim"]:
         """Returns the rows of tokens of which `unit_features` are given."""
@@ -100,6 +108,10 @@ def unit_features(units: UnitMap) -> csr_matrix:
     values = np.array([value for of_token in weights for value in of_token.values()], dtype=np.float32)
     starts = np.cumsum([0, *map(len, weights)])
     return csr_matrix((values, columns, starts), shape=(len(units), len(units.names)))
+
+
+def _mean_length(rows: npt.NDArray[np.float32]) -> np.float32:
+    return np.linalg.norm(rows, axis=1).mean(dtype=np.float32)
 
 
 def _weights(terms: Sequence[Term]) -> dict[str, float]:
