@@ -69,19 +69,20 @@ Verdict = tuple[bool | None, str]
         ),
         Claim(
             "small-data",
-            "from the fewest sentences a classifier with SEE is above one with the hash and one with low rank, at equal "
-            "size (paired intervals above 0)",
+            "from the fewest sentences a classifier with SEE is above one with the hash and one with low rank, at "
+            "equal size (paired intervals above 0)",
             _OWN,
         ),
         Claim(
             "high-ratio-classifier",
-            "at 40x a classifier from scratch with SEE is above one with the hash and one with low rank, at equal size, "
-            "from few sentences and from many (paired intervals above 0)",
+            "at 40x a classifier from scratch with SEE is above one with the hash and one with low rank, at equal "
+            "size, from few sentences and from many (paired intervals above 0)",
             "abstract (10x to 80x)",
         ),
         Claim(
             "stages", "after the same training stages SEE's cross-entropy is below the SVD's at every ratio", _ABSTRACT
         ),
+        Claim("hybrid-stages", "after the same stages SVD + SEE is below the SVD alone at every ratio", _OWN),
         Claim("int4", "at 10x or more SEE after training predicts text as well as int4 rounding at 7x", _OWN),
         Claim(
             "translation", "10x to 80x smaller embeddings cost at most 1 BLEU of translation from scratch", _ABSTRACT
@@ -487,7 +488,7 @@ def _stages(recipe: "SEERecipe", context: Context, out: _Findings) -> None:
     from intarsia.experiments._see_stages import original_ce, stages_study
     from intarsia.models import load_causal_lm
 
-    verdicts: dict[str, list[Verdict]] = {"stages": [], "int4": []}
+    verdicts: dict[str, list[Verdict]] = {"stages": [], "hybrid-stages": [], "int4": []}
     for model in part.models or (recipe.model,):
         loaded = _Late(partial(load_causal_lm, model))
         prefix = "stages" if not part.models else f"stages-{_plain(model)}"
@@ -528,9 +529,10 @@ def _judge_stages(part: Any, found: Mapping[str, Mapping[str, Any]]) -> dict[str
     judged: dict[str, Verdict] = {}
     told = ", ".join(f"{name} {one['ce']:.2f}" for name, one in found.items())
     steps = f" nats after {part.stages.steps} steps"
-    if {"see", "svd"} <= set(part.methods):
-        ahead = [found[f"see {ratio:g}x"]["ce"] < found[f"svd {ratio:g}x"]["ce"] for ratio in part.ratios]
-        judged["stages"] = (all(ahead), told + steps)
+    for id, method in (("stages", "see"), ("hybrid-stages", "hybrid")):
+        if {method, "svd"} <= set(part.methods):
+            ahead = [found[f"{method} {ratio:g}x"]["ce"] < found[f"svd {ratio:g}x"]["ce"] for ratio in part.ratios]
+            judged[id] = (all(ahead), told + steps)
     high = [ratio for ratio in part.ratios if ratio >= 10]
     if "int4" in found and "see" in part.methods and high:
         reached = [found[f"see {ratio:g}x"]["ce"] <= found["int4"]["ce"] for ratio in high]
