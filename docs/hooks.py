@@ -84,13 +84,16 @@ def benchmark(name: str) -> str:
     found = json.loads(file.read_text(encoding="utf-8"))
     rows = []
     for row in found["results"]:
-        others = {key: value for key, value in row.items() if key not in ("what", "ours_ms", "other_ms", "ratio")}
+        unit = row.get("unit", "ms")
+        ours, other = (f"{row.get(f'{side}_ms', row.get(side)):.1f} {unit}" for side in ("ours", "other"))
+        shown = ("what", "unit", "ours", "other", "ours_ms", "other_ms", "ratio")
+        others = {key: value for key, value in row.items() if key not in shown}
         notes = ", ".join(
             f"{key.replace('_', ' ')} {value if isinstance(value, str) else _number(value)}"
             for key, value in others.items()
         )
-        rows.append([row["what"], f"{row['ours_ms']:.1f}", f"{row['other_ms']:.1f}", f"{row['ratio']:.2f}", notes])
-    return _table(["ours, beside the other", "ours, ms", "other, ms", "ratio of times", ""], rows)
+        rows.append([row["what"], ours, other, f"{row['ratio']:.2f}", notes])
+    return _table(["ours, beside the other", "ours", "other", "ratio", ""], rows)
 
 
 def _result(result: dict[str, Any]) -> str:
