@@ -4,7 +4,7 @@ from math import prod
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.compress.rivals.factorisation import (
@@ -49,6 +49,7 @@ def test_factors_of_known_vocabularies():
     assert near_equal_factors(576, 3) == (8, 8, 9)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 3))
 def test_factors_cover_the_number_and_are_of_one_size(number, parts):
     factors = near_equal_factors(number, parts)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.compress.registry import METHODS, embedding_settings, empty_embedding
@@ -11,6 +11,7 @@ from intarsia.compress.rivals.quantized import GROUP, pack, unpack
 from intarsia.errors import ConfigError, ModelError
 
 
+@settings(deadline=None)
 @given(st.sampled_from([3, 4, 8]), st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**31))
 def test_what_is_packed_comes_back(bits, rows, eights, seed):
     codes = torch.randint(0, 2**bits, (rows, 8 * eights), generator=torch.Generator().manual_seed(seed))
