@@ -79,6 +79,15 @@ def test_a_hybrid_ends_below_the_svd_it_starts_from() -> None:
     assert fit_matrix(embedding, matrix, FIT).centred_error < svd
 
 
+@pytest.mark.parametrize("steps", [1, 10, 11])
+def test_any_number_of_steps(steps: int) -> None:
+    matrix = matrix_of()
+    before = embedding_of(matrix)
+    after = embedding_of(matrix)
+    fit_matrix(after, matrix, FitConfig(steps=steps, batch_size=16))
+    assert not torch.equal(before.to_dense(), after.to_dense())
+
+
 def test_what_is_frozen_stays() -> None:
     matrix = matrix_of()
     embedding = embedding_of(matrix)

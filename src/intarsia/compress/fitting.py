@@ -107,7 +107,8 @@ def fit_matrix(
         optimizer,
         [group["lr"] for group in optimizer.param_groups],
         config.steps,
-        pct_start=config.warmup,
+        # A warm-up of exactly one step would be divided by its length, which torch counts as none.
+        pct_start=config.warmup * (1 + 1e-6),
         cycle_momentum=False,
     )
     variance = float((matrix - matrix.mean(0)).square().mean())
