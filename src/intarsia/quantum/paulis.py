@@ -23,6 +23,7 @@ _X_BIT = {"I": 0, "X": 1, "Y": 1, "Z": 0}
 _Z_BIT = {"I": 0, "X": 0, "Y": 1, "Z": 1}
 _BLOCK = 32768
 """Numbers in a block of rows: 256 KiB."""
+_SIGNS = np.array([1.0, -1.0, -1.0, 1.0])
 _LABEL_FIX = "write one letter of I, X, Y, Z a qubit, the first for the most significant one, e.g. XZ"
 
 
@@ -182,21 +183,21 @@ def _expectations_of_vector(psi: Complex[np.ndarray, " dim"]) -> Float[np.ndarra
         (np.broadcast_to(own[:, None, None], (high, 1, low, low)).copy(), other.take(flipped, axis=1))
         for own, other in ((real, real - imaginary), (imaginary, real + imaginary))
     ]
-    transformed = np.empty((high, high, low, low))
+    values = np.empty((high * high, low * low))
+    rows_of, kinds, order, signs = _halves(high, low)
     # Blocks that stay in the processor's cache; memory for whole tables would cost more than the arithmetic.
     step = max(1, _BLOCK // (high * low * low))
     for start in range(0, high, step):
-        rows = _xor_table(high)[:, start : start + step]
-        packed, second = (other.take(rows, axis=0) for _, other in pairs)
+        block = slice(start, start + step)
+        packed, second = (other.take(_xor_table(high)[:, block], axis=0) for _, other in pairs)
         packed *= pairs[0][0]
         second *= pairs[1][0]
         packed += second
-        halves = packed.reshape(-1, low) @ _hadamard(low)
-        transformed[:, start : start + step] = (_hadamard(high) @ halves.reshape(high, -1)).reshape(packed.shape)
-    place, sign = _split_lexicographic(dim)
-    values = transformed.reshape(-1).take(place)
-    values *= sign
-    return values
+        transformed = _hadamard(high) @ (packed.reshape(-1, low) @ _hadamard(low)).reshape(high, -1)
+        found = transformed.reshape(high, -1, low * low).take(order, axis=2)
+        found *= signs.take(kinds[:, block], axis=0)
+        values[rows_of[:, block]] = found
+    return values.reshape(-1)
 
 
 def matrix_of(table: Float[np.ndarray, "dim dim"]) -> Complex[np.ndarray, "dim dim"]:
@@ -249,7 +250,7 @@ def _xor_table(dim: int) -> Int[np.ndarray, "dim dim"]:
 def _signs_of(dim: int) -> Float[np.ndarray, "dim dim"]:
     """What a string's transform is multiplied by: i^k for even k = |x & z| (real parts), i^(k + 1) for odd k."""
     index = np.arange(dim)
-    return np.array([1.0, -1.0, -1.0, 1.0])[np.bitwise_count(index[:, None] & index) % 4]
+    return _SIGNS[np.bitwise_count(index[:, None] & index) % 4]
 
 
 @cache
@@ -258,10 +259,25 @@ def _lexicographic(n: int) -> Int[np.ndarray, "4**n"]:
 
 
 @cache
-def _split_lexicographic(dim: int) -> tuple[Int[np.ndarray, "4**n"], Float[np.ndarray, "4**n"]]:
-    """Where strings stand, in lexicographic order, among (z high, x high, x low, z low), and their signs."""
-    n = dim.bit_length() - 1
-    low = 1 << n // 2
-    x, z = np.divmod(_lexicographic(n), dim)
-    place = ((z // low * (dim // low) + x // low) * low + x % low) * low + z % low
-    return place, _signs_of(dim)[x, z]
+def _halves(
+    high: int, low: int
+) -> tuple[
+    Int[np.ndarray, "high high"],
+    Int[np.ndarray, "high high"],
+    Int[np.ndarray, "low_strings"],
+    Float[np.ndarray, "4 low_strings"],
+]:
+    """How strings of high and of low qubits make up those of all.
+
+    Returns:
+        For each (z, x) of the high qubits the lexicographic place of their letters and |x & z| mod 4; the low qubits'
+        (x, z) in lexicographic order; and for each value of the former the signs of the latter.
+    """
+    letters = _lexicographic(high.bit_length() - 1)
+    rows_of = np.empty(high * high, dtype=np.int64)
+    rows_of[letters] = np.arange(high * high)
+    index = np.arange(high)
+    order = _lexicographic(low.bit_length() - 1)
+    count = np.bitwise_count(order // low & order % low)
+    signs = _SIGNS[(np.arange(4)[:, None] + count) % 4]
+    return rows_of.reshape(high, high).T.copy(), np.bitwise_count(index[:, None] & index) % 4, order, signs
