@@ -58,8 +58,8 @@ Verdict = tuple[bool | None, str]
         ),
         Claim(
             "new-words-in-text",
-            "with these rows a model predicts text with new words better than with the mean of their parts' rows (their "
-            "length was chosen on some rows of this text, so this is not an independent test)",
+            "with these rows a model predicts text with new words better than with the mean of their parts' rows "
+            "(their length was chosen on some rows of this text, so this is not an independent test)",
             _OWN,
         ),
         Claim(
