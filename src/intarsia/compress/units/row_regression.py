@@ -99,15 +99,23 @@ def unit_features(units: UnitMap) -> csr_matrix:
 
     Pads stand for nothing.
     """
-    terms = [
-        [tuple(units.names[unit] for unit in row) for row in of_token[:count]]
-        for of_token, count in zip(units.units.tolist(), units.mask.sum(1).tolist(), strict=True)
-    ]
-    weights = [_weights(of_token) for of_token in terms]
-    columns = [units.index[name] for of_token in weights for name in of_token]
-    values = np.array([value for of_token in weights for value in of_token.values()], dtype=np.float32)
-    starts = np.cumsum([0, *map(len, weights)])
-    return csr_matrix((values, columns, starts), shape=(len(units), len(units.names)))
+    kinds = [kind_of(name) for name in units.names]
+    is_meaning, is_form = (np.array([kind in group for kind in kinds], bool) for group in (_MEANING, _FORM))
+    of_slot, counts = units.units.numpy(), units.mask.numpy()[..., None]
+    meaning, form = is_meaning[of_slot] & counts, is_form[of_slot] & counts
+    sense = meaning.any(2).cumsum(1)
+    features = _counted(units, meaning, 1 / np.maximum(sense, 1))
+    # However often a piece occurs in its token, it counts once.
+    forms = _counted(units, form, np.ones_like(sense))
+    forms.data[:] = 1
+    return features + forms
+
+
+def _counted(units: UnitMap, chosen: npt.NDArray[np.bool_], weights: npt.NDArray[np.float64]) -> csr_matrix:
+    """Adds up the weights of terms, `[tokens, terms]`, at those of their units, `[tokens, terms, order]`, chosen."""
+    tokens, terms, slots = chosen.nonzero()
+    entries = (weights[tokens, terms].astype(np.float32), (tokens, units.units.numpy()[tokens, terms, slots]))
+    return csr_matrix(entries, shape=(len(units), len(units.names)))
 
 
 def _mean_length(rows: npt.NDArray[np.float32]) -> np.float32:
