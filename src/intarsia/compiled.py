@@ -14,9 +14,9 @@ Result = TypeVar("Result")
 # Steps of an innermost loop that take longer than a thread to start: about a millisecond.
 _WORTH_A_THREAD = 2**23
 
-# Nothing is NaN, but infinity is allowed. Sums may be taken in any order: only then can a processor take several at
-# once.
-_ARITHMETIC = {"nnan", "nsz", "arcp", "contract", "reassoc", "afn"}
+# Sums may be taken in any order: only then can a processor take several at once. The compiler is not promised that
+# nothing is NaN: that makes nothing faster, and a model that diverged might go unnoticed.
+_ARITHMETIC = {"nsz", "arcp", "contract", "reassoc", "afn"}
 
 
 def compiled(function: Function) -> Function:

@@ -68,6 +68,22 @@ def test_nan_is_passed_on() -> None:
     assert torch.equal(found.isnan().any(1), (index == 4).flatten(1).any(1))
 
 
+def test_nan_is_passed_on_to_gradients() -> None:
+    weight, index = case((8, 8, 9))
+    weight[4, 2] = float("nan")
+    active, upstream = torch.full((TOKENS,), TERMS), torch.ones(TOKENS, 576)
+    found = kernels.gradients(weight, index, active, (8, 8, 9), upstream).isnan()
+    # The other vectors of every term that has it, and no others.
+    beside = {
+        int(row)
+        for term in index.transpose(1, 2).flatten(0, 1)
+        for slot, row in enumerate(term)
+        if 4 in [*term[:slot], *term[slot + 1 :]]
+    }
+    assert set(found.any(1).nonzero().flatten().tolist()) == beside
+    assert not kernels.gradients(case((8, 8, 9))[0], index, active, (8, 8, 9), upstream).isnan().any()
+
+
 def test_no_tokens() -> None:
     weight, index = case((2, 3))
     none = torch.zeros(0, dtype=torch.int32)

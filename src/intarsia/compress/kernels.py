@@ -106,32 +106,32 @@ def _join(vectors: Floats, active: int, inner: Floats, outer: Floats) -> None:
 
 
 @compiled
-def _split_sum(above: Floats, active: int, vectors: Floats, inner: Floats, parts: Floats, below: Floats) -> None:
-    """Divides the gradient of the sum among the first vector of each term and what follows it."""
-    for term in range(active):
-        for y in range(above.shape[1]):
-            below[term, y] = 0
-        for x in range(above.shape[0]):
-            total = np.float32(0)
-            factor = vectors[term, x]
-            for y in range(above.shape[1]):
-                total += above[x, y] * inner[term, y]
-                below[term, y] += factor * above[x, y]
-            parts[term, x] = total
+def _room(sizes: Sizes, terms: int) -> tuple[list[Floats], list[Floats]]:
+    """Room for `S_1` to `S_order` of each term and for the number 1 behind them; the first is not used.
+
+    Twice the same memory: flat, and with the vector's own axis.
+    """
+    order = len(sizes)
+    lengths = np.ones(order + 1, np.int64)
+    for slot in range(order - 1, 0, -1):
+        lengths[slot] = lengths[slot + 1] * sizes[slot]
+    flat = [np.ones((terms, length), np.float32) for length in lengths]
+    return flat, [flat[slot].reshape(terms, -1, lengths[slot + 1] if slot else 1) for slot in range(order)]
 
 
 @compiled
 def _split(above: Floats, active: int, vectors: Floats, inner: Floats, parts: Floats, below: Floats) -> None:
-    """Divides the gradient of each term's product among its vector and what follows it."""
+    """Divides a gradient, each term's own or one that all share, among the term's vector and what follows it."""
     for term in range(active):
-        for y in range(above.shape[2]):
+        gradient = above[term if len(above) > 1 else 0]
+        for y in range(gradient.shape[1]):
             below[term, y] = 0
-        for x in range(above.shape[1]):
+        for x in range(gradient.shape[0]):
             total = np.float32(0)
             factor = vectors[term, x]
-            for y in range(above.shape[2]):
-                total += above[term, x, y] * inner[term, y]
-                below[term, y] += factor * above[term, x, y]
+            for y in range(gradient.shape[1]):
+                total += gradient[x, y] * inner[term, y]
+                below[term, y] += factor * gradient[x, y]
             parts[term, x] = total
 
 
@@ -156,13 +156,7 @@ def add_sums(weight: Floats, index: Rows, active: Rows, sizes: Sizes, sums: Floa
         sums: What to add to, `[tokens, first size, product of the others]`.
     """
     tokens, order, terms = index.shape
-    # Of S_1 to S_order and of the number 1 behind them; the first is not used.
-    lengths = np.ones(order + 1, np.int64)
-    for slot in range(order - 1, -1, -1):
-        lengths[slot] = lengths[slot + 1] * sizes[slot]
-    lengths[0] = 1
-    flat = [np.ones((terms, length), np.float32) for length in lengths]
-    cubes = [flat[slot].reshape(terms, -1, lengths[slot + 1] if slot else 1) for slot in range(order)]
+    flat, cubes = _room(sizes, terms)
     vectors = np.empty((order, terms, weight.shape[1]), np.float32)
     for token in range(tokens):
         _gather(weight, index[token], active[token], vectors)
@@ -189,14 +183,8 @@ def add_gradients(weight: Floats, index: Rows, active: Rows, sizes: Sizes, gradi
         into: What to add to, `[rows, width]`.
     """
     tokens, order, terms = index.shape
-    lengths = np.ones(order + 1, np.int64)
-    for slot in range(order - 1, -1, -1):
-        lengths[slot] = lengths[slot + 1] * sizes[slot]
-    lengths[0] = 1
-    flat = [np.ones((terms, length), np.float32) for length in lengths]
-    cubes = [flat[slot].reshape(terms, -1, lengths[slot + 1] if slot else 1) for slot in range(order)]
-    flat_gradients = [np.empty((terms, length), np.float32) for length in lengths]
-    gradients = [flat_gradients[slot].reshape(terms, -1, lengths[slot + 1] if slot else 1) for slot in range(order)]
+    flat, cubes = _room(sizes, terms)
+    flat_gradients, gradients = _room(sizes, terms)
     vectors = np.empty((order, terms, weight.shape[1]), np.float32)
     parts = np.empty((order, terms, weight.shape[1]), np.float32)
     last = order - 1
@@ -209,7 +197,7 @@ def add_gradients(weight: Floats, index: Rows, active: Rows, sizes: Sizes, gradi
         _gather(weight, index[token], active[token], vectors)
         for slot in range(last, 0, -1):
             _join(vectors[slot], active[token], flat[slot + 1], cubes[slot])
-        _split_sum(gradient[token], active[token], vectors[0], flat[1], parts[0], flat_gradients[1])
+        _split(gradient[token : token + 1], active[token], vectors[0], flat[1], parts[0], flat_gradients[1])
         for slot in range(1, last):
             _split(gradients[slot], active[token], vectors[slot], flat[slot + 1], parts[slot], flat_gradients[slot + 1])
         for slot in range(last):
