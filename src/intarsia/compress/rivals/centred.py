@@ -5,13 +5,14 @@ model says breaks down much earlier if it is only approximated.
 """
 
 from abc import abstractmethod
-from typing import Any
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from intarsia.compress.compressed_embedding import CHUNK, CompressedEmbedding
+from intarsia.compress.rivals.factorisation import check_matrix
 
 
 class CentredEmbedding(CompressedEmbedding):
@@ -27,10 +28,35 @@ class CentredEmbedding(CompressedEmbedding):
         super().__init__(num_embeddings, embedding_dim, padding_idx)
         self.mean = nn.Parameter(torch.zeros(embedding_dim))
 
-    @property
+    @classmethod
+    def from_matrix(cls, matrix: Float[Tensor, "vocab dim"], *, ratio: float, padding_idx: int | None = None) -> Self:
+        """Returns the best approximation of a matrix, or nearly that, at a ratio of parameters.
+
+        Raises:
+            ConfigError: If the ratio is not above 1, or not even rank 1 reaches it.
+            ModelError: If the matrix holds NaN or infinity.
+        """
+        check_matrix(matrix)
+        vocab, dim = matrix.shape
+        made = cls.of_ratio(vocab, dim, ratio, padding_idx).to(matrix.device)
+        mean = matrix.mean(0)
+        with torch.no_grad():
+            made.mean.copy_(mean)
+            made.approximate(matrix - mean)
+        return made
+
+    @classmethod
     @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """What makes an empty one of the same shape."""
+    def of_ratio(cls, num_embeddings: int, embedding_dim: int, ratio: float, padding_idx: int | None = None) -> Self:
+        """Returns one of random entries, of the largest rank with which it is so many times smaller.
+
+        Raises:
+            ConfigError: If the ratio is not above 1, or not even rank 1 reaches it.
+        """
+
+    @abstractmethod
+    def approximate(self, centred: Float[Tensor, "num_embeddings dim"]) -> None:
+        """Fills in the products nearest to a matrix whose mean row is zero."""
 
     @abstractmethod
     def products(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:

@@ -69,13 +69,8 @@ class QuantizedEmbedding(CompressedEmbedding):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What makes an empty one of the same shape."""
-        return {
-            "num_embeddings": self.num_embeddings,
-            "embedding_dim": self.embedding_dim,
-            "bits": self.bits,
-            "padding_idx": self.padding_idx,
-        }
+        """What makes an empty one of the same shape, as JSON values."""
+        return {**super().settings, "bits": self.bits}
 
     def rows(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
         """Returns rows, unpacked and scaled."""

@@ -1,5 +1,6 @@
 """Low rank: every row is the mean row and a combination of the same few vectors."""
 
+from math import prod
 from typing import Any, Self
 
 import torch
@@ -7,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from intarsia.compress.rivals.centred import CentredEmbedding
-from intarsia.compress.rivals.factorisation import check_matrix, largest_rank, truncated_svd
+from intarsia.compress.rivals.factorisation import largest_rank, truncated_svd
 from intarsia.errors import ConfigError
 
 
@@ -35,36 +36,24 @@ class SVDEmbedding(CentredEmbedding):
         self.right = nn.Parameter(torch.randn(rank, embedding_dim) * deviation)
 
     @classmethod
-    def from_matrix(cls, matrix: Float[Tensor, "vocab dim"], *, ratio: float, padding_idx: int | None = None) -> Self:
-        """Returns the best approximation of a matrix at a ratio of parameters.
-
-        Raises:
-            ConfigError: If the ratio is not above 1, or not even rank 1 reaches it.
-            ModelError: If the matrix holds NaN or infinity.
-        """
-        check_matrix(matrix)
-        vocab, dim = matrix.shape
-        mean = matrix.mean(0)
+    def of_ratio(cls, num_embeddings: int, embedding_dim: int, ratio: float, padding_idx: int | None = None) -> Self:
+        """Returns one of random entries, of the largest rank with which it is so many times smaller."""
+        sizes = (num_embeddings, embedding_dim)
         rank = largest_rank(
-            ratio, vocab * dim, min(vocab, dim), lambda rank: rank * (vocab + dim) + dim, method="low rank"
+            ratio, prod(sizes), min(sizes), lambda rank: rank * sum(sizes) + embedding_dim, method="low rank"
         )
-        made = cls(vocab, dim, rank, padding_idx)
-        factors = truncated_svd(matrix - mean, rank)
-        with torch.no_grad():
-            made.mean.copy_(mean)
-            made.left.copy_(factors.left)
-            made.right.copy_(factors.right)
-        return made
+        return cls(num_embeddings, embedding_dim, rank, padding_idx)
+
+    def approximate(self, centred: Float[Tensor, "num_embeddings dim"]) -> None:
+        """Fills in the best matrix of this rank (Eckart and Young 1936)."""
+        factors = truncated_svd(centred, self.rank)
+        self.left.copy_(factors.left)
+        self.right.copy_(factors.right)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What makes an empty one of the same shape."""
-        return {
-            "num_embeddings": self.num_embeddings,
-            "embedding_dim": self.embedding_dim,
-            "rank": self.rank,
-            "padding_idx": self.padding_idx,
-        }
+        """What makes an empty one of the same shape, as JSON values."""
+        return {**super().settings, "rank": self.rank}
 
     def products(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
         """Returns `left[ids] @ right`."""

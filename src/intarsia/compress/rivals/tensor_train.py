@@ -6,15 +6,14 @@ Embedding Layers", arXiv 1901.10787). TensorGPT (arXiv 2307.00526) compresses ro
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from intarsia.compress.rivals.centred import CentredEmbedding
-from intarsia.compress.rivals.factorisation import check_matrix, largest_rank, near_equal_factors, truncated_svd
-from intarsia.errors import ConfigError
+from intarsia.compress.rivals.digits import DigitsEmbedding
+from intarsia.compress.rivals.factorisation import truncated_svd
 
 
 class TTCores(NamedTuple):
@@ -33,7 +32,7 @@ class TTCores(NamedTuple):
     discarded: float
 
 
-class TTEmbedding(CentredEmbedding):
+class TTEmbedding(DigitsEmbedding):
     """A mean row and the first V rows and d columns of a TT-matrix of three cores.
 
     Args:
@@ -48,6 +47,9 @@ class TTEmbedding(CentredEmbedding):
         ConfigError: If the factors do not cover the matrix, or the rank is below 1.
     """
 
+    digits = 3
+    method = "a tensor train"
+
     def __init__(
         self,
         num_embeddings: int,
@@ -57,18 +59,8 @@ class TTEmbedding(CentredEmbedding):
         column_factors: Sequence[int],
         padding_idx: int | None = None,
     ) -> None:
-        super().__init__(num_embeddings, embedding_dim, padding_idx)
-        if rank < 1:
-            raise ConfigError("rank", rank, "1 or more")
-        if len(row_factors) != 3 or prod(row_factors) < num_embeddings:
-            raise ConfigError("row_factors", tuple(row_factors), f"three with a product of {num_embeddings} or more")
-        if len(column_factors) != 3 or prod(column_factors) < embedding_dim:
-            raise ConfigError(
-                "column_factors", tuple(column_factors), f"three with a product of {embedding_dim} or more"
-            )
-        self.rank = rank
-        self.row_factors, self.column_factors = tuple(row_factors), tuple(column_factors)
-        (v1, v2, v3), (d1, d2, d3) = row_factors, column_factors
+        super().__init__(num_embeddings, embedding_dim, rank, row_factors, column_factors, padding_idx)
+        (v1, v2, v3), (d1, d2, d3) = self.row_factors, self.column_factors
         r1, r2 = _bonds(rank, row_factors, column_factors)
         # Sums of r1 r2 products of three, with entries of variance 1 / d.
         deviation = (r1 * r2 * embedding_dim) ** (-1 / 6)
@@ -76,45 +68,23 @@ class TTEmbedding(CentredEmbedding):
         self.second = nn.Parameter(torch.randn(r1, v2, d2, r2) * deviation)
         self.third = nn.Parameter(torch.randn(r2, v3, d3) * deviation)
 
-    @classmethod
-    def from_matrix(cls, matrix: Float[Tensor, "vocab dim"], *, ratio: float, padding_idx: int | None = None) -> Self:
-        """Returns the TT-SVD of a matrix at a ratio of parameters.
+    @staticmethod
+    def full_rank(rows: Sequence[int], columns: Sequence[int]) -> int:
+        """Returns the larger of the two bonds' limits."""
+        return max(rows[0] * columns[0], rows[2] * columns[2])
 
-        Raises:
-            ConfigError: If the ratio is not above 1, or not even rank 1 reaches it.
-            ModelError: If the matrix holds NaN or infinity.
-        """
-        check_matrix(matrix)
-        vocab, dim = matrix.shape
-        mean = matrix.mean(0)
-        rows, columns = near_equal_factors(vocab, 3), near_equal_factors(dim, 3)
+    @staticmethod
+    def count(rank: int, rows: Sequence[int], columns: Sequence[int]) -> int:
+        """Returns how many numbers the cores have."""
+        r1, r2 = _bonds(rank, rows, columns)
+        return rows[0] * columns[0] * r1 + r1 * rows[1] * columns[1] * r2 + r2 * rows[2] * columns[2]
 
-        def parameters(rank: int) -> int:
-            r1, r2 = _bonds(rank, rows, columns)
-            return rows[0] * columns[0] * r1 + r1 * rows[1] * columns[1] * r2 + r2 * rows[2] * columns[2] + dim
-
-        limit = max(rows[0] * columns[0], rows[2] * columns[2])
-        rank = largest_rank(ratio, vocab * dim, limit, parameters, method="a tensor train")
-        made = cls(vocab, dim, rank, rows, columns, padding_idx)
-        cores = tt_svd(matrix - mean, rank, rows, columns)
-        with torch.no_grad():
-            made.mean.copy_(mean)
-            made.first.copy_(cores.first)
-            made.second.copy_(cores.second)
-            made.third.copy_(cores.third)
-        return made
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What makes an empty one of the same shape."""
-        return {
-            "num_embeddings": self.num_embeddings,
-            "embedding_dim": self.embedding_dim,
-            "rank": self.rank,
-            "row_factors": list(self.row_factors),
-            "column_factors": list(self.column_factors),
-            "padding_idx": self.padding_idx,
-        }
+    def approximate(self, centred: Float[Tensor, "num_embeddings dim"]) -> None:
+        """Fills in the cores that TT-SVD finds."""
+        cores = tt_svd(centred, self.rank, self.row_factors, self.column_factors)
+        self.first.copy_(cores.first)
+        self.second.copy_(cores.second)
+        self.third.copy_(cores.third)
 
     def products(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
         """Returns rows without the mean: a token id is three digits, which say what slices of cores it is made of."""
