@@ -23,7 +23,9 @@ from intarsia.compress.compressing import compress_model, save_compressed
 from intarsia.compress.modeling import CompressedForCausalLM
 from intarsia.compress.registry import METHODS
 from intarsia.compress.rivals import SVDEmbedding
+from intarsia.compress.see_embedding import SEEEmbedding
 from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.units import digit_units
 from intarsia.errors import ConfigError, ModelError, UnknownNameError
 from intarsia.models import CausalLM, load_causal_lm
 from intarsia.models.lower_states import is_exact
@@ -140,6 +142,48 @@ def test_half_precision_keeps_the_embedding_in_float32(compressed, tmp_path):
     assert torch.equal(again.compressed.to_dense(), compressed.model.compressed.to_dense())
 
 
+def test_casting_a_model_and_adding_tokens_goes_with_any_method(compressed):
+    model = compressed.model.to(torch.bfloat16)
+    model.cache = False
+    for more in (0, 3, 5):
+        model.resize_token_embeddings(model.compressed.num_embeddings + more)
+        model.to(torch.bfloat16)
+        outputs = model(input_ids=ids(1, 5), labels=ids(1, 5))
+        assert outputs.logits.dtype == torch.bfloat16
+        expected = model.compressed.to_dense().float()
+        states = model.base_model(input_ids=ids(1, 5)).last_hidden_state.float()
+        assert torch.allclose(outputs.logits.float(), states @ expected.T, rtol=0.05, atol=0.2)
+        outputs.loss.backward()
+
+
+def test_inference_mode_leaves_a_loaded_model_ready_to_learn(compressed, tmp_path):
+    folder = save_compressed(compressed, tmp_path / "model")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        expected = compressed.model(input_ids=ids(1, 5)).logits
+    for _ in range(2):
+        with torch.inference_mode():
+            assert torch.allclose(model(input_ids=ids(1, 5)).logits, expected, atol=1e-5)
+    model(input_ids=ids(1, 5), labels=ids(1, 5)).loss.backward()
+    # Layers that learn on a cached matrix, as adapters do.
+    model.compressed.requires_grad_(False)
+    model(input_ids=ids(1, 5), labels=ids(1, 5)).loss.backward()
+    with torch.inference_mode():
+        loaded = AutoModelForCausalLM.from_pretrained(folder)
+        assert torch.allclose(loaded(input_ids=ids(1, 5)).logits, expected, atol=1e-5)
+
+
+def test_a_matrix_that_is_not_to_be_kept_is_not(low_rank, monkeypatch):
+    model = low_rank.model
+    built = []
+    dense = model.compressed.to_dense
+    monkeypatch.setattr(model.compressed, "to_dense", lambda: built.append(1) or dense())
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert len(built) == 1
+    model.cache = False
+    assert model.get_output_embeddings().weight is not model.get_output_embeddings().weight
+
+
 def test_gradients_reach_every_weight_of_the_embedding(compressed, method):
     model = compressed.model
     model.requires_grad_(False)
@@ -217,6 +261,16 @@ def test_another_embedding_can_take_the_place(low_rank):
     assert low_rank.model.config.embedding["rank"] == 2
     with pytest.raises(ModelError, match="rows have 8 numbers, but those of the model 24"):
         low_rank.model.replace_embedding(SVDEmbedding(360, 8, 2))
+
+
+def test_published_special_cases_can_take_the_place_too(low_rank, tmp_path):
+    tokens = low_rank.model.compressed.num_embeddings
+    table = digit_units(tokens, (7, 7, 7), terms=2)
+    low_rank.model.replace_embedding(SEEEmbedding.from_table(table, 24))
+    again = AutoModelForCausalLM.from_pretrained(save_compressed(low_rank, tmp_path / "model"))
+    assert torch.equal(again.compressed.to_dense(), low_rank.model.compressed.to_dense())
+    with pytest.raises(ConfigError, match="store_table is False"):
+        low_rank.model.replace_embedding(SEEEmbedding.from_table(table, 24, store_table=False))
 
 
 # Other architectures

@@ -60,7 +60,7 @@ class AddedRowsEmbedding(CompressedEmbedding):
             made.dense.copy_(matrix.mean(0).expand_as(made.dense))
             kept = min(len(old), len(made.dense))
             made.dense[:kept] = old[:kept]
-        return made.to(matrix.device)
+        return made.to(matrix.device, matrix.dtype)
 
     @classmethod
     def with_rows(cls, embedding: CompressedEmbedding, rows: Mapping[int, Float[Tensor, "dim"]]) -> CompressedEmbedding:
@@ -75,13 +75,13 @@ class AddedRowsEmbedding(CompressedEmbedding):
         grown = cls.resized(embedding, max(embedding.num_embeddings, max(rows) + 1))
         inner = grown.inner if isinstance(grown, cls) else grown
         before = dict(zip(grown.dense_ids, grown.dense.detach(), strict=True)) if isinstance(grown, cls) else {}
-        own = before | {token: row.to(inner.to_dense().device) for token, row in rows.items()}
+        own = before | {token: row.to(inner.device) for token, row in rows.items()}
         replaced = sorted(token for token in own if token < inner.num_embeddings)
         made = cls(inner, grown.num_embeddings - inner.num_embeddings, replaced)
         with torch.no_grad():
             for place, token in enumerate(made.dense_ids):
                 made.dense[place] = own[token]
-        return made.to(inner.to_dense().device)
+        return made.to(inner.device, inner.dtype)
 
     @property
     def dense_ids(self) -> tuple[int, ...]:
@@ -113,7 +113,7 @@ class AddedRowsEmbedding(CompressedEmbedding):
         self, hidden: Float[Tensor, "*batch dim"], *, chunk: int = CHUNK
     ) -> Float[Tensor, "*batch num_embeddings"]:
         """Returns the products of hidden states with all rows."""
-        inner = self.inner.logits(hidden, chunk=chunk)
+        inner = self.inner.logits(hidden.to(self.inner.dtype), chunk=chunk).to(hidden.dtype)
         dense = nn.functional.linear(hidden, self.dense)
         count = len(self.replaced)
         if count:
@@ -125,7 +125,7 @@ class AddedRowsEmbedding(CompressedEmbedding):
         """Returns the whole matrix, without a gradient."""
         with torch.no_grad():
             count = len(self.replaced)
-            matrix = torch.cat([self.inner.to_dense(), self.dense[count:]])
+            matrix = torch.cat([self.inner.to_dense().to(self.dtype), self.dense[count:]])
             matrix[list(self.replaced)] = self.dense[:count]
             return matrix
 

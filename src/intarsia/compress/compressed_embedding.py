@@ -1,7 +1,8 @@
 """What every compressed embedding can do, whichever way it stores its rows."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -48,6 +49,25 @@ class CompressedEmbedding(nn.Module, ABC):
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes an empty one of the same shape, as JSON values; see `registry.empty_embedding`."""
+        return {
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": self.embedding_dim,
+            "padding_idx": self.padding_idx,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.parameters(), next(self.buffers(), torch.empty(0))).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of its rows."""
+        return next((parameter.dtype for parameter in self.parameters()), torch.float32)
 
     @abstractmethod
     def rows(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
@@ -97,9 +117,8 @@ class CompressedEmbedding(nn.Module, ABC):
 
     def to_dense(self) -> Float[Tensor, "num_embeddings dim"]:
         """Returns the whole matrix, without a gradient."""
-        device = next(self.parameters(), next(self.buffers(), torch.empty(0))).device
         with torch.no_grad():
-            every = torch.arange(self.num_embeddings, device=device)
+            every = torch.arange(self.num_embeddings, device=self.device)
             return torch.cat([self._padded_rows(ids) for ids in torch.split(every, CHUNK)])
 
     def parameter_count(self) -> int:
@@ -121,3 +140,13 @@ class CompressedEmbedding(nn.Module, ABC):
         """Returns sizes for `print(model)`."""
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+def state_of(tensors: Iterable[Tensor]) -> tuple[Any, ...]:
+    """Returns what is another once a tensor has changed: in-place changes count up its version, others its address.
+
+    Tensors made in inference mode count no versions: in-place changes of these are not seen.
+    """
+    return tuple(
+        (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version, tensor.device) for tensor in tensors
+    )

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from intarsia.compress.compressed_embedding import CompressedEmbedding, StoredBytes
+from intarsia.compress.compressed_embedding import CompressedEmbedding, StoredBytes, state_of
 from intarsia.compress.see_embedding import SEEEmbedding
 from intarsia.compress.term_table import TermTable
 from intarsia.compress.units import UnitConfig, UnitMap
@@ -36,11 +36,6 @@ class RebuiltTableEmbedding(CompressedEmbedding):
         self.see = see
         self._made_of: tuple[Any, ...] | None = None
 
-    @property
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """What makes an empty one of the same shape, as JSON values."""
-
     @abstractmethod
     def table(self) -> TermTable:
         """Makes the table of terms."""
@@ -53,10 +48,11 @@ class RebuiltTableEmbedding(CompressedEmbedding):
     def prepare(self) -> None:
         """Makes the table, unless it is there."""
         # Whatever fills the buffers in (loading, copying, moving) changes their addresses or versions.
-        buffers = [(buffer.data_ptr(), buffer._version) for buffer in self.buffers(recurse=False)]
-        made_of = (*buffers, self.see.weight.device)
+        made_of = (*state_of(self.buffers(recurse=False)), self.see.weight.device)
         if made_of != self._made_of:
-            self.see.set_table(self.table())
+            # What is made in inference mode could not be used where gradients are wanted.
+            with torch.inference_mode(False):
+                self.see.set_table(self.table())
             self._made_of = made_of
 
     def stored_bytes(self) -> StoredBytes:

@@ -21,6 +21,7 @@ _KINDS: dict[str, str] = {
     "UnitEmbedding": "intarsia.compress.rebuilt_table",
     "KroneckerEmbedding": "intarsia.compress.rivals.kronecker",
     "QuantizedEmbedding": "intarsia.compress.rivals.quantized",
+    "SEEEmbedding": "intarsia.compress.see_embedding",
     "SVDEmbedding": "intarsia.compress.rivals.svd",
     "TTEmbedding": "intarsia.compress.rivals.tensor_train",
 }
@@ -197,9 +198,15 @@ def find_method(name: str) -> Method:
 
 
 def embedding_settings(embedding: CompressedEmbedding) -> dict[str, Any]:
-    """Returns what `empty_embedding` makes an embedding of the same shape of, as JSON values."""
-    settings: dict[str, Any] = embedding.settings  # type: ignore[assignment]
-    return {"kind": type(embedding).__name__, **settings}
+    """Returns what `empty_embedding` makes an embedding of the same shape of, as JSON values.
+
+    Raises:
+        ConfigError: If the embedding's table of terms would be saved neither with it nor as the units it is made of.
+    """
+    settings = {"kind": type(embedding).__name__, **embedding.settings}
+    if settings.get("store_table") is False:
+        raise ConfigError("store_table", False, "True where no `UnitEmbedding` holds the units")
+    return settings
 
 
 def empty_embedding(settings: Mapping[str, Any]) -> CompressedEmbedding:

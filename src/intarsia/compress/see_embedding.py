@@ -199,14 +199,12 @@ class SEEEmbedding(CompressedEmbedding):
     def settings(self) -> dict[str, Any]:
         """What makes an empty one of the same shape, as JSON values."""
         return {
-            "num_embeddings": self.num_embeddings,
-            "embedding_dim": self.embedding_dim,
+            **super().settings,
             "slot_sizes": list(self.slot_sizes),
             "terms": self.terms,
             "num_rows": len(self.weight),
             "num_exact": len(self.exact_ids),
             "config": self.config.to_dict(),
-            "padding_idx": self.padding_idx,
             "store_table": self.store_table,
         }
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from intarsia.compress.compressed_embedding import CompressedEmbedding
+from intarsia.compress.compressed_embedding import CompressedEmbedding, state_of
 from intarsia.models.linear import linear
 
 
@@ -25,24 +25,26 @@ class MatrixCache:
         self._state: tuple[Any, ...] = ()
 
     def get(self, dtype: torch.dtype) -> Float[Tensor, "num_embeddings dim"]:
-        """Returns the matrix, rebuilt only if a weight has changed."""
-        state = (dtype, *self._versions())
-        if self._matrix is None or self._state != state:
-            self._matrix, self._state = self.embedding.to_dense().to(dtype), state
-        return self._matrix
+        """Returns the matrix, rebuilt only if a weight has changed or it is not kept."""
+        matrix = self.peek(dtype)
+        if matrix is None:
+            # What is made in inference mode could not be used where gradients are wanted.
+            with torch.inference_mode(False):
+                matrix = self.embedding.to_dense().to(dtype)
+            if self.enabled:
+                self._matrix, self._state = matrix, self._current(dtype)
+        return matrix
 
     def peek(self, dtype: torch.dtype) -> Float[Tensor, "num_embeddings dim"] | None:
         """Returns the matrix if it is there and still true."""
-        return self._matrix if self._matrix is not None and self._state == (dtype, *self._versions()) else None
+        return self._matrix if self._matrix is not None and self._state == self._current(dtype) else None
 
     def drop(self) -> None:
         """Gives the matrix's memory back."""
         self._matrix, self._state = None, ()
 
-    def _versions(self) -> list[tuple[Any, ...]]:
-        # In-place changes count up the version; moving or replacing a tensor changes its address.
-        tensors = [*self.embedding.parameters(), *self.embedding.buffers()]
-        return [(tensor.data_ptr(), tensor._version, tensor.device) for tensor in tensors]
+    def _current(self, dtype: torch.dtype) -> tuple[Any, ...]:
+        return (dtype, state_of([*self.embedding.parameters(), *self.embedding.buffers()]))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "MatrixCache":
         import copy
@@ -142,13 +144,12 @@ class CompressedHead(nn.Module):
     @property
     def weight(self) -> Float[Tensor, "num_embeddings dim"]:
         """The whole matrix, without a gradient; for libraries that look at it."""
-        return self.cache.get(self.cache.embedding.to_dense().dtype)
+        return self.cache.get(self.cache.embedding.dtype)
 
     def forward(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch num_embeddings"]:
         """Returns the logits, by the cached matrix unless the embedding learns or caching is off."""
         embedding = self.cache.embedding
         if self.cache.enabled and not learns(embedding):
             return linear(hidden, self.cache.get(hidden.dtype), self.bias)
-        dtype = next((parameter.dtype for parameter in embedding.parameters()), hidden.dtype)
-        logits = embedding.logits(hidden.to(dtype)).to(hidden.dtype)
+        logits = embedding.logits(hidden.to(embedding.dtype)).to(hidden.dtype)
         return logits if self.bias is None else logits + self.bias
