@@ -106,9 +106,8 @@ def settings(folder):
             "units": {"merges": 60, "min_usage": 2},
         },
         "stages": {
-            "methods": ["see", "svd"],
+            "methods": {"1.5": ["see", "svd", "hashed hybrid"]},
             "untrained": ["int4"],
-            "ratios": [1.5],
             "texts": text,
             "held_out": text,
             "held_out_rows": 2,
@@ -241,9 +240,11 @@ def test_translation_trains_and_scores_every_system(tmp_path, paths):
 @pytest.mark.parametrize("scale", registry.scales(SLUG))
 def test_recipes_are_valid(scale):
     recipe = read_recipe(registry.recipe(SLUG, scale))
-    assert recipe.seeds == (0, 1, 2)
-    assert recipe.fits is not None
-    assert "SEE" in recipe.fits.systems["10x"]
+    assert recipe.stages is not None
+    assert all({"see", "svd"} <= set(names) for names in recipe.stages.methods.values())
+    if recipe.fits is not None:
+        assert recipe.seeds == (0, 1, 2)
+        assert "SEE" in recipe.fits.systems["10x"]
 
 
 def test_bad_recipes_and_texts_are_refused(tmp_path, paths):
@@ -253,6 +254,8 @@ def test_bad_recipes_and_texts_are_refused(tmp_path, paths):
         read_recipe({"model": "x", "seeds": []})
     with pytest.raises(InputError, match=r"systems is \[\]"):
         read_recipe({"model": "x", "fits": {"parameters": {"2x": 10}, "systems": {}}})
+    with pytest.raises(InputError, match="methods is 'ten'"):
+        read_recipe({"model": "x", "stages": {"methods": {"ten": ["see"]}}})
     with gzip.open(tmp_path / "bad.tsv.gz", "wt") as file:
         file.write("1\tgood\n2\tbad\n")
     with pytest.raises(DataError, match=r"0 or 1, a tab and a text\n.*line 2"):

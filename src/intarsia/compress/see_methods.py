@@ -105,7 +105,8 @@ def build_hybrid(job: Job) -> CompressedEmbedding:
     """A matrix of low rank, and SEE for what it leaves."""
     settings = _settings(job)
     units = _units(job, lexicon_of(settings), settings.units())
-    lowrank = half_of_budget(job) if settings.lowrank is None else settings.lowrank
+    vocab, dim = job.matrix.shape
+    lowrank = half_rank(vocab, dim, _ratio(job)) if settings.lowrank is None else settings.lowrank
     return _fitted(job, partial(_of_units, units=units, lowrank=lowrank))
 
 
@@ -121,16 +122,15 @@ def build_hashed(job: Job) -> CompressedEmbedding:
     return _fitted(job, _of_hashes)
 
 
-def half_of_budget(job: Job) -> int:
+def half_rank(vocab: int, dim: int, ratio: float) -> int:
     """Returns the rank whose matrix takes half of what a ratio allows.
 
     Raises:
         ConfigError: If that is less than rank 1.
     """
-    vocab, dim = job.matrix.shape
-    rank = int(vocab * dim / _ratio(job) / 2 / (vocab + dim))
+    rank = int(vocab * dim / ratio / 2 / (vocab + dim))
     if rank < 1:
-        raise ConfigError("ratio", job.ratio, f"at most {vocab * dim / 2 / (vocab + dim):.4g} for a hybrid")
+        raise ConfigError("ratio", ratio, f"at most {vocab * dim / 2 / (vocab + dim):.4g} for a hybrid")
     return rank
 
 

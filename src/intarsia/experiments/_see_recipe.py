@@ -128,9 +128,8 @@ class StagesRecipe:
     """E, the two stages of training after the fit.
 
     Attributes:
-        methods: Methods of `intarsia compress`.
+        methods: Methods of `intarsia compress`, or `hashed hybrid`, by how many times fewer numbers they have.
         untrained: Methods that are measured as they are: they have nothing to train.
-        ratios: How many times fewer numbers.
         texts: What is trained on.
         held_out: What cross-entropy is measured on.
         held_out_rows: How many rows of it.
@@ -140,9 +139,8 @@ class StagesRecipe:
         models: Models to do it with; the recipe's own model if there is none.
     """
 
-    methods: tuple[str, ...] = ("see", "hybrid", "svd")
+    methods: dict[str, list[str]] = field(default_factory=lambda: {"10": ["see", "hybrid", "svd"]})
     untrained: tuple[str, ...] = ("int4",)
-    ratios: tuple[float, ...] = (5.0, 10.0)
     texts: str = "$DATA/wikitext2-clean/train.txt.gz"
     held_out: str = "$DATA/wikitext2-clean/dev.txt.gz"
     held_out_rows: int = 8
@@ -150,6 +148,13 @@ class StagesRecipe:
     stages: StagesConfig = field(default_factory=StagesConfig)
     points: int = 5
     models: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for ratio in self.methods:
+            try:
+                float(ratio)
+            except ValueError:
+                raise ConfigError("methods", ratio, "by ratios, which are numbers") from None
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,18 @@
 """The two stages of training after the fit: SEE and its rivals, with the same steps on the same text."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from intarsia.compress.compressing import compress_model
+from intarsia.compress.compressing import compress_model, embedding_of
 from intarsia.compress.evaluating import text_quality
-from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.see_methods import SEESettings, half_rank
 from intarsia.compress.texts import read_texts, token_rows
 from intarsia.compress.training import train_stages
 from intarsia.experiments._see_recipe import StagesRecipe
 from intarsia.models import CausalLM
+
+HASHED_HYBRID = "hashed hybrid"
 
 
 def stages_study(
@@ -20,7 +22,7 @@ def stages_study(
 
     Args:
         loaded: The original.
-        method: Name of the method.
+        method: Name of the method, or `HASHED_HYBRID`: what `hybrid` does, with vectors picked by a hash.
         ratio: How many times fewer numbers; None for a method that knows only one, which is not trained.
         recipe: How to train.
         lexicon: A lexicon of one's own, or nothing.
@@ -28,6 +30,9 @@ def stages_study(
         work: Folder for what an interrupted training goes on from.
     """
     settings = SEESettings(lexicon=lexicon or None, steps=recipe.fit_steps)
+    if method == HASHED_HYBRID and ratio is not None:
+        vocab, dim = embedding_of(loaded.model).weight.shape
+        method, settings = "hashed", replace(settings, lowrank=half_rank(vocab, dim, ratio))
     compressed = compress_model(loaded, method, ratio, settings=settings, seed=seed)
     statistics = compressed.model.config.statistics
     held_out = read_texts(recipe.held_out)
