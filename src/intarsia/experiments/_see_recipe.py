@@ -77,7 +77,8 @@ class UnseenRecipe:
         fit: Steps, rate and batch.
         units: How tokens are made of units.
         penalties: Of the regression on units; the best on a part of the known words is taken, for each system.
-        text_rows: Rows of text on which a model with predicted rows is measured.
+        text: Text on which a model with predicted rows is measured; by default the recipe's.
+        text_rows: Rows of it.
         length: Tokens of a row.
     """
 
@@ -88,6 +89,7 @@ class UnseenRecipe:
     fit: FitConfig = field(default_factory=FitConfig)
     units: UnitConfig = field(default_factory=UnitConfig)
     penalties: tuple[float, ...] = (3.0, 10.0, 30.0)
+    text: str = ""
     text_rows: int = 12
     length: int = 128
 
@@ -255,7 +257,9 @@ def read_recipe(config: Mapping[str, Any]) -> SEERecipe:
         return str(local) if local is not None and local.exists() else ""
 
     text = at_hand(given.text) or given.instead_text
-    classifier, stages = given.classifier, given.stages
+    unseen, classifier, stages = given.unseen, given.classifier, given.stages
+    if unseen is not None:
+        unseen = replace(unseen, text=at_hand(unseen.text) or text)
     if classifier is not None:
         paths = [at_hand(path) for path in (classifier.train, classifier.validation, classifier.test)]
         train, validation, test = paths
@@ -268,6 +272,7 @@ def read_recipe(config: Mapping[str, Any]) -> SEERecipe:
     return replace(
         given,
         text=text,
+        unseen=unseen,
         lexicon=at_hand(given.lexicon),
         instead_lexicon=at_hand(given.instead_lexicon),
         classifier=classifier,

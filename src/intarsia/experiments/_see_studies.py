@@ -215,7 +215,7 @@ REGRESSIONS = {
 
 
 def new_word_study(
-    loaded: CausalLM, vocabulary: systems.Vocabulary, matrix: Tensor, seed: int, recipe: UnseenRecipe, text: str
+    loaded: CausalLM, vocabulary: systems.Vocabulary, matrix: Tensor, seed: int, recipe: UnseenRecipe
 ) -> dict[str, Any]:
     """Predicts rows of words of which no form is known, by regression on units, and what the model makes of them."""
     known = known_words(vocabulary, recipe.share, seed)
@@ -246,8 +246,8 @@ def new_word_study(
             if name != MEAN_ROW  # every direction is as near to no direction
         },
     }
-    if text:
-        found["text"] = _in_text(loaded, vocabulary, predicted, known, recipe, text)
+    if recipe.text:
+        found["text"] = _in_text(loaded, vocabulary, predicted, known, recipe)
     return found
 
 
@@ -295,13 +295,12 @@ def _in_text(
     predicted: dict[str, Tensor],
     known: Tensor,
     recipe: UnseenRecipe,
-    text: str,
 ) -> dict[str, Any]:
     """Cross-entropy of text when the unknown words' rows, in and out, are predicted ones."""
     ids = torch.tensor(loaded.tokenizer.convert_tokens_to_ids(list(vocabulary.tokens)))
     new = torch.zeros(len(loaded.tokenizer), dtype=torch.bool)
     new[ids[~known]] = True
-    tokens = text_rows(loaded, text, recipe.text_rows, recipe.length)
+    tokens = text_rows(loaded, recipe.text, recipe.text_rows, recipe.length)
     is_new = new[tokens[:, 1:]]
     after = new[tokens[:, :-1]] & ~is_new
     matrix = tied_matrix(loaded)

@@ -56,7 +56,7 @@ class Translation:
         try:
             import sacrebleu
         except ImportError:
-            raise MissingExtraError("sacrebleu", "all") from None
+            raise MissingExtraError("sacrebleu", "eval") from None
         torch.manual_seed(seed)
         model = self._model(system, ratio, seed)
         trainer = Seq2SeqTrainer(
