@@ -99,6 +99,7 @@ def test_add_token(run, tiny_llama):
     see = ["--method", "see", "--ratio", 1.3, "--param", "lexicon=lexicon.tsv.gz", *PARAMS]
     code, out, err = run("compress", tiny_llama, *see, "--output", "made")
     assert code == 0, err
+    assert "Tokens with the same terms as another: 0." in out
     words = ["compress", "add-token", "made", "puppy", "--pieces-only"]
     code, out, err = run(*words, "--output", "grown", "--json")
     assert code == 0, err

@@ -20,7 +20,7 @@ from intarsia.compress.compressing import (
 from intarsia.compress.evaluating import matrix_quality
 from intarsia.compress.registry import METHODS, find_method
 from intarsia.compress.rivals import SVDEmbedding
-from intarsia.compress.see_methods import SEESettings, half_of_budget
+from intarsia.compress.see_methods import SEESettings, half_rank
 from intarsia.compress.units import LexiconMismatchWarning
 from intarsia.errors import ConfigError, InputError, ModelError, RunExistsError, UnknownNameError
 from intarsia.files import read_json
@@ -59,6 +59,9 @@ def test_statistics_are_those_of_the_embedding(original, settings, method):
     rest = sum(p.numel() for p in original.model.parameters()) - matrix.numel()
     assert found["dense_model_bytes"] == 4 * (matrix.numel() + rest)
     assert found["model_bytes"] == found["bytes"] + 4 * rest
+    assert ("units" in found) == (method in ("see", "hybrid", "morphte"))
+    if "units" in found:
+        assert found["units"] == embedding.units.statistics().to_dict()
     if chosen.trains:
         count = sum(parameter.numel() for parameter in embedding.parameters())
         assert found["parameters"] == count
@@ -118,9 +121,9 @@ def test_half_the_budget_of_a_hybrid_is_low_rank(original, settings):
     made = compress_model(original, "hybrid", 3.0, settings=settings).model.compressed
     vocab, dim = made.num_embeddings, made.embedding_dim
     assert made.see.token_factors.shape[1] == int(vocab * dim / 3 / 2 / (vocab + dim))
-    job = type("Job", (), {"matrix": torch.zeros(50, 4), "ratio": 20.0})
-    with pytest.raises(ConfigError, match=r"ratio is 20\.0, but it must be at most 1\.852 for a hybrid"):
-        half_of_budget(job)
+    with pytest.raises(ConfigError, match=r"ratio is 20\.0, but it must be at most 1\.85 for a hybrid"):
+        half_rank(50, 4, 20.0)
+    assert half_rank(50, 4, 1.85) == 1
 
 
 def test_files_beside_the_model_and_existing_folders(original, tmp_path):

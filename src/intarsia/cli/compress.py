@@ -389,6 +389,18 @@ def _print_sizes(found: Any) -> None:
     console.print_table(
         rows, {"part": "", "original": "original", "compressed": "compressed", "times": "times smaller"}
     )
+    if "units" in found:
+        _print_units(found["units"])
+
+
+def _print_units(found: Any) -> None:
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found["units"].items(), key=lambda pair: -pair[1]))
+    console.out().print(
+        f"units: {kinds}; {found['one_user']:,} of one token alone. Of {found['words']:,} words "
+        f"{found['share_found']:.0%} have senses, {found['mean_senses']:.1f} on average. "
+        f"Tokens with the same terms as another: {found['colliding_tokens']:,}.",
+        soft_wrap=True,
+    )
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:

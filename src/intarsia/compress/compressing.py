@@ -16,9 +16,11 @@ from intarsia.compress.compressed_config import CompressedConfig
 from intarsia.compress.compressed_embedding import CompressedEmbedding
 from intarsia.compress.evaluating import MatrixQuality, Size, matrix_quality, size_of
 from intarsia.compress.modeling import CompressedForCausalLM
+from intarsia.compress.rebuilt_table import UnitEmbedding
 from intarsia.compress.registry import Job, find_method
 from intarsia.compress.rivals.factorisation import check_ratio
 from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.units import UnitStatistics
 from intarsia.compress.vocabulary import vocabulary_digest
 from intarsia.errors import ModelError, RunExistsError
 from intarsia.files import atomic_folder, write_json
@@ -38,11 +40,13 @@ class CompressionReport:
         method: The method.
         size: What embedding and model take.
         quality: How near the matrix comes to the original.
+        units: What its tokens are made of, where units make them up.
     """
 
     method: str
     size: Size
     quality: MatrixQuality
+    units: UnitStatistics | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as JSON values, ratios included."""
@@ -54,6 +58,7 @@ class CompressionReport:
             "byte_ratio_with_table": self.size.byte_ratio_with_table,
             "model_byte_ratio": self.size.model_byte_ratio,
             **self.quality._asdict(),
+            **({} if self.units is None else {"units": self.units.to_dict()}),
         }
 
 
@@ -212,7 +217,8 @@ def report_on(model: CompressedForCausalLM, matrix: Float[Tensor, "vocab dim"]) 
     """
     embedding: CompressedEmbedding = model.compressed
     size = size_of(embedding, model, tied=bool(model.config.tied))
-    return CompressionReport(model.config.method, size, matrix_quality(matrix, embedding.to_dense()))
+    units = embedding.units.statistics() if isinstance(embedding, UnitEmbedding) else None
+    return CompressionReport(model.config.method, size, matrix_quality(matrix, embedding.to_dense()), units)
 
 
 def save_compressed(

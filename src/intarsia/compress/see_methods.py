@@ -1,5 +1,6 @@
 """Sums of tensor products made for a trained matrix: which units, how many vectors, then a fit."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -130,7 +131,9 @@ def half_rank(vocab: int, dim: int, ratio: float) -> int:
     """
     rank = int(vocab * dim / ratio / 2 / (vocab + dim))
     if rank < 1:
-        raise ConfigError("ratio", ratio, f"at most {vocab * dim / 2 / (vocab + dim):.4g} for a hybrid")
+        # Rounded down, so that the ratio in the message is one that works.
+        largest = math.floor(100 * vocab * dim / 2 / (vocab + dim)) / 100
+        raise ConfigError("ratio", ratio, f"at most {largest:g} for a hybrid")
     return rank
 
 

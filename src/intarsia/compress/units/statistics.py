@@ -1,6 +1,7 @@
 """What a unit map is made of, in numbers."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -45,6 +46,11 @@ class UnitStatistics:
     def colliding_tokens(self) -> int:
         """Tokens that have the same terms as another."""
         return sum(map(len, self.collisions))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the numbers as JSON values, the histogram as pairs."""
+        values = asdict(self) | {"share_found": self.share_found, "colliding_tokens": self.colliding_tokens}
+        return values | {"usage": [list(pair) for pair in self.usage.items()]}
 
 
 def unit_usage(

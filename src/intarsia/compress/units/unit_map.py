@@ -24,7 +24,7 @@ from intarsia.compress.units.lexicon import Lexicon, Sense
 from intarsia.compress.units.pieces import Segmenter, limit_pieces, segmenter_of
 from intarsia.compress.units.statistics import UnitStatistics, find_collisions, unit_usage, usage_histogram
 from intarsia.compress.units.token_strings import TokenString, TokenStyle, find_style, read_token
-from intarsia.compress.units.token_terms import Term, kind_of, reserved_term, token_terms
+from intarsia.compress.units.token_terms import RESERVED, Term, kind_of, reserved_term, token_terms
 from intarsia.errors import ConfigError, DataError, InputError, IntarsiaError, ModelError
 
 _RECORD, _TENSORS = "units.json", "units.safetensors"
@@ -202,6 +202,7 @@ class UnitMap:
         usage = unit_usage(self.units, self.mask, len(self.names))
         of_sense = torch.tensor([kind_of(name) in ("sememe", "class") for name in self.names])
         sense_terms = (of_sense[self.units.long()].any(2) & self.mask).sum(1)[self.found]
+        of_tokens = self.mask & (self.units[:, :, 0] != self.index.get(RESERVED, -1))
         return UnitStatistics(
             tokens=len(self),
             exact=len(self.exact),
@@ -211,7 +212,7 @@ class UnitMap:
             units=dict(Counter(kind_of(name) for name in self.names)),
             usage=usage_histogram(usage),
             one_user=int((usage == 1).sum()),
-            collisions=find_collisions(self.units, self.mask),
+            collisions=find_collisions(self.units, of_tokens),
         )
 
     @cached_property
