@@ -11,7 +11,7 @@ from intarsia.compress.evaluating import text_quality
 from intarsia.compress.see_methods import SEESettings
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.texts import token_rows
-from intarsia.errors import ConfigError, InputError, ModelError, UnknownNameError
+from intarsia.errors import ConfigError, DataError, InputError, ModelError, UnknownNameError
 
 
 def row(method, megabytes, perplexity, *, ratio=None, trained=False, dense=100.0, rest=400.0):
@@ -120,9 +120,15 @@ def test_a_comparison_that_was_stopped_goes_on(original, held_out, tmp_path, mon
     found = compare(*arguments, work=tmp_path)
     assert compressed == [("int8", None), ("int4", None), ("svd", 2.0), ("svd", 2.0), ("svd", 3.0)]
     assert len(found.rows) == 5
-    # Other settings are another comparison.
+    # Other settings, other text to measure on and another model are another comparison.
     compare(*arguments, work=tmp_path, seed=1)
     assert len(compressed) == 9
+    compare(*arguments[:3], held_out.flip(0), work=tmp_path)
+    assert len(compressed) == 13
+    with torch.no_grad():
+        original.model.get_input_embeddings().weight.mul_(1.1)
+    compare(*arguments, work=tmp_path)
+    assert len(compressed) == 17
 
 
 def test_the_picture_has_every_method(tmp_path):
@@ -155,6 +161,8 @@ def test_what_cannot_be_compared(original, held_out):
         compare(original, ["svd"], [1], held_out)
     with pytest.raises(InputError, match="there is no text to train on"):
         compare(original, ["svd"], [3], held_out, stages=StagesConfig())
+    with pytest.raises(DataError, match="there is no text to count tokens in"):
+        compare(original, ["hashed"], [3], held_out, settings=SEESettings(weighting="sqrt"))
     original.model.set_input_embeddings(torch.nn.Linear(2, 2))
     with pytest.raises(ModelError, match="not a table of rows"):
         compare(original, ["svd"], [3], held_out)

@@ -26,7 +26,7 @@ from intarsia.compress.rivals import SVDEmbedding
 from intarsia.compress.see_embedding import SEEEmbedding
 from intarsia.compress.see_methods import SEESettings
 from intarsia.compress.units import digit_units
-from intarsia.errors import ConfigError, ModelError, UnknownNameError
+from intarsia.errors import ConfigError, InputError, ModelError, UnknownNameError
 from intarsia.models import CausalLM, load_causal_lm
 from intarsia.models.lower_states import is_exact
 
@@ -445,6 +445,17 @@ def test_a_tokenizer_of_another_model_is_noticed(low_rank, tiny_llama, tmp_path)
         AutoModelForCausalLM.from_pretrained(folder)
     with pytest.raises(ModelError, match="put back the tokenizer files"):
         load_causal_lm(folder)
+
+
+def test_ids_that_no_token_has_are_named_with_and_without_a_cached_matrix(low_rank):
+    model, tokens = low_rank.model, low_rank.model.compressed.num_embeddings
+    for ready in (False, True):
+        assert (model.get_input_embeddings().cache.peek(torch.float32) is not None) == ready
+        for wrong in (tokens, -1):
+            with torch.no_grad(), pytest.raises(InputError, match=f"token id {wrong} is out of range"):
+                model(input_ids=torch.tensor([[5, wrong]]))
+        with torch.no_grad():
+            model(input_ids=ids(1, 2))
 
 
 def test_tokens_added_at_the_end_are_no_other_tokenizer(low_rank, tmp_path):

@@ -1,5 +1,7 @@
 """The whole job: fit, train, measure, say what it is worth, save; and going on where it stopped."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -8,8 +10,10 @@ from intarsia.compress.registry import METHODS
 from intarsia.compress.running import RECORD, RESULT, held_out_part, run_compression
 from intarsia.compress.see_methods import SEESettings
 from intarsia.compress.stages_config import StagesConfig
+from intarsia.compress.texts import token_counts
 from intarsia.errors import ConfigError, DataError, RunExistsError, UnknownNameError
 from intarsia.files import read_json
+from intarsia.models import load_causal_lm
 
 STAGES = StagesConfig(state_steps=2, distil_steps=2, batch_size=2, length=16)
 
@@ -90,6 +94,20 @@ def test_a_fit_that_was_made_is_not_made_again(word_llama, text, settings, tmp_p
     assert torch.equal(models[0].compressed.to_dense(), models[1].compressed.to_dense())
 
 
+def test_tokens_that_occur_in_the_text_come_nearer_where_they_are_weighted(word_llama, text, settings, tmp_path):
+    errors = {}
+    for weighting in ("uniform", "sqrt"):
+        chosen = replace(settings, steps=60, weighting=weighting)
+        done = run_compression(word_llama, tmp_path / weighting, "see", 2.0, settings=chosen, texts=text)
+        model = AutoModelForCausalLM.from_pretrained(done.output)
+        original = load_causal_lm(word_llama, device="cpu")
+        used = token_counts(original.tokenizer, text, len(original.tokenizer)) > 0
+        difference = model.compressed.to_dense() - original.model.get_input_embeddings().weight.detach()
+        errors[weighting] = [float(difference[chosen].norm()) for chosen in (used, ~used)]
+    assert errors["sqrt"][0] < 0.9 * errors["uniform"][0]
+    assert errors["sqrt"][1] > errors["uniform"][1]
+
+
 def test_text_is_held_out_at_its_end():
     texts = [str(number) for number in range(100)]
     train, probe = held_out_part(texts)
@@ -110,6 +128,8 @@ def test_bad_input_writes_nothing(word_llama, text, tmp_path):
         run_compression(word_llama, output, "svd", 1000.0)
     with pytest.raises(DataError, match="there is no text to train on"):
         run_compression(word_llama, output, "svd", 3.0, stages=STAGES)
+    with pytest.raises(DataError, match=r"there is no text to count tokens in.*\n.*uniform weighting"):
+        run_compression(word_llama, output, "hashed", 3.0, settings=SEESettings(weighting="sqrt"))
     with pytest.raises(DataError, match="less than one row"):
         run_compression(word_llama, output, "svd", 3.0, texts=["the"], stages=STAGES)
     assert not output.exists()

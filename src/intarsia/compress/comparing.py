@@ -11,7 +11,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from intarsia.compress.compressing import compress_model, embedding_of, report_on
+from intarsia.compress.compressing import compress_model, counts_for, embedding_of, report_on
 from intarsia.compress.evaluating import DENSE_BYTES, text_quality
 from intarsia.compress.modeling import CompressedForCausalLM
 from intarsia.compress.registry import find_method
@@ -23,6 +23,7 @@ from intarsia.engine import stable_key
 from intarsia.errors import InputError
 from intarsia.files import read_json, write_json
 from intarsia.models import CausalLM
+from intarsia.models.lower_states import weights_digest
 
 # A perplexity up to so many times the original's is called usable.
 USABLE = 1.25
@@ -117,6 +118,7 @@ def compare(
     Raises:
         InputError: If there is no method or ratio, or texts are missing for the stages.
         UnknownNameError: If there is no such method.
+        DataError: If settings weight tokens by how often they occur, but there is no text.
     """
     jobs = _jobs(methods, ratios)
     if stages is not None and not texts:
@@ -124,9 +126,11 @@ def compare(
     if any(find_method(method).senses for method, _ in jobs):
         lexicon_of(settings)
     embedding_of(loaded.model)
+    counts = counts_for(loaded, settings, texts)
     stage = stage or _silent
     rows = [original_row(loaded, held_out)]
-    described = [seed, asdict(settings or SEESettings()), asdict(stages) if stages else None, len(held_out)]
+    described = [seed, asdict(settings or SEESettings()), asdict(stages) if stages else None]
+    described += [weights_digest(loaded.model), held_out.tolist(), list(texts)]
     with _folder(work) as folder:
         for method, ratio in jobs:
             name = method if ratio is None else f"{method}-{ratio:g}"
@@ -136,7 +140,7 @@ def compare(
                 if training is not None and stages is not None:
                     with stage("states of the original", stages.rows) as advance:
                         prepare_states(loaded, texts, stages, training, advance)
-                row = _measure(loaded, method, ratio, held_out, texts, stages, settings, seed, training, stage)
+                row = _measure(loaded, method, ratio, held_out, texts, stages, settings, seed, counts, training, stage)
                 write_json(kept, asdict(row))
             rows.append(ComparisonRow(**read_json(kept)))
     count = held_out.shape[0] * (held_out.shape[1] - 1)
@@ -208,6 +212,7 @@ def _measure(
     stages: StagesConfig | None,
     settings: SEESettings | None,
     seed: int,
+    counts: Int[Tensor, "vocab"] | None,
     training: Path | None,
     stage: Callable[[str, int | None], Any],
 ) -> ComparisonRow:
@@ -216,7 +221,9 @@ def _measure(
     title = method if ratio is None else f"{method} at {ratio:g}x"
     steps = (settings or SEESettings()).steps if chosen.fitted else None
     with stage(f"compress by {title}", steps) as advance:
-        compressed = compress_model(loaded, method, ratio, settings=settings, seed=seed, progress=advance)
+        compressed = compress_model(
+            loaded, method, ratio, settings=settings, seed=seed, progress=advance, counts=counts
+        )
     matrix = embedding_of(loaded.model).weight.detach().float()
     row = row_of(compressed.model, matrix, ratio, held_out)
     if stages is not None and training is not None:

@@ -80,16 +80,26 @@ class CompressedEmbedding(nn.Module, ABC):
             InputError: If an id is out of range.
         """
         distinct, place = torch.unique(ids, return_inverse=True)
-        if distinct.numel() and not (int(distinct[0]) >= 0 and int(distinct[-1]) < self.num_embeddings):
-            wrong = int(distinct[0] if int(distinct[0]) < 0 else distinct[-1])
-            raise InputError(
-                f"token id {wrong} is out of range",
-                where=f"{type(self).__name__} of {self.num_embeddings} tokens",
-                fix="use the tokenizer the embedding was made for, or resize the embedding",
-            )
+        self.check_ids(distinct)
         if distinct.numel() == ids.numel():
             return self._padded_rows(ids.flatten()).view(*ids.shape, self.embedding_dim)
         return nn.functional.embedding(place, self._padded_rows(distinct))
+
+    def check_ids(self, ids: Int[Tensor, "*batch"]) -> None:
+        """Checks that there are such tokens.
+
+        Raises:
+            InputError: If an id is out of range.
+        """
+        if not ids.numel():
+            return
+        low, high = (int(value) for value in torch.aminmax(ids))
+        if low < 0 or high >= self.num_embeddings:
+            raise InputError(
+                f"token id {low if low < 0 else high} is out of range",
+                where=f"{type(self).__name__} of {self.num_embeddings} tokens",
+                fix="use the tokenizer the embedding was made for, or resize the embedding",
+            )
 
     def logits(
         self, hidden: Float[Tensor, "*batch dim"], *, chunk: int = CHUNK

@@ -2,13 +2,13 @@
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -20,6 +20,7 @@ from intarsia.compress.rebuilt_table import UnitEmbedding
 from intarsia.compress.registry import Job, find_method
 from intarsia.compress.rivals.factorisation import check_ratio
 from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.texts import token_counts
 from intarsia.compress.units import UnitStatistics
 from intarsia.compress.vocabulary import vocabulary_digest
 from intarsia.errors import ModelError, RunExistsError
@@ -98,6 +99,7 @@ def compress_model(
     settings: SEESettings | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    counts: Int[Tensor, "vocab"] | None = None,
 ) -> CausalLM:
     """Returns a model whose embedding, and head if it is tied to it, is a compressed one.
 
@@ -112,11 +114,13 @@ def compress_model(
         settings: Of methods that sum tensor products.
         seed: Of everything drawn.
         progress: Called with the number of steps done since the last call, by methods that are fitted.
+        counts: How often each token occurs, for `sqrt` weighting; see `texts.token_counts`.
 
     Raises:
         UnknownNameError: If there is no such method.
         ConfigError: If the ratio is not above 1, or the method cannot reach it.
         ModelError: If the model's embedding cannot be compressed or does not go with the tokenizer, or holds NaN.
+        DataError: If counts are asked for but missing.
     """
     chosen = find_method(method)
     wanted = chosen.ratio(ratio)
@@ -129,8 +133,19 @@ def compress_model(
     padding = original.padding_idx
     # Models name a padding token but have trained its row, unless it is zero.
     padding = padding if padding is not None and not matrix[padding].any() else None
-    embedding = chosen.build(Job(matrix, loaded.tokenizer, wanted, padding, seed, settings, progress))
+    embedding = chosen.build(Job(matrix, loaded.tokenizer, wanted, padding, seed, settings, progress, counts))
     return wrap_embedding(loaded, method, embedding)
+
+
+def counts_for(loaded: CausalLM, settings: SEESettings | None, texts: Sequence[str]) -> Int[Tensor, "vocab"] | None:
+    """Returns how often each token occurs in texts, where settings weight tokens by it.
+
+    Raises:
+        DataError: If there is no text.
+    """
+    if settings is None or settings.weighting == "uniform":
+        return None
+    return token_counts(loaded.tokenizer, texts, embedding_of(loaded.model).num_embeddings)
 
 
 def wrap_embedding(loaded: CausalLM, method: str, embedding: CompressedEmbedding) -> CausalLM:

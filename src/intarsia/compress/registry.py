@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from intarsia.compress.compressed_embedding import CompressedEmbedding
@@ -41,6 +41,7 @@ class Job:
         seed: Of everything drawn.
         settings: Of methods that sum tensor products; their defaults where None.
         progress: Called with the number of steps done since the last call, by methods that are fitted.
+        counts: How often each token occurs, for fits that weight tokens by it.
     """
 
     matrix: Float[Tensor, "vocab dim"]
@@ -50,6 +51,7 @@ class Job:
     seed: int = 0
     settings: "SEESettings | None" = None
     progress: Callable[[int], None] | None = None
+    counts: Int[Tensor, "vocab"] | None = None
 
 
 @dataclass(frozen=True)

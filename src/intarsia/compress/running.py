@@ -18,6 +18,7 @@ from torch import Tensor
 from intarsia.compress.comparing import ComparisonRow, best_buy, original_row, row_of
 from intarsia.compress.compressing import (
     compress_model,
+    counts_for,
     embedding_of,
     report_on,
     save_compressed,
@@ -131,8 +132,9 @@ def run_compression(
     length = (stages or StagesConfig()).length
     probe = token_rows(loaded.tokenizer, held_out, length, limit=held_out_rows) if held_out else None
     steps = (settings or SEESettings()).steps if chosen.fitted else None
+    counts = counts_for(loaded, settings, texts)
     with stage(f"compress by {method}", steps) as advance:
-        compressed = _compressed(loaded, method, wanted, settings, seed, work, advance)
+        compressed = _compressed(loaded, method, wanted, settings, seed, counts, work, advance)
     fitted = None if probe is None else text_quality(compressed.model, probe)
     curve: list[CurvePoint] = []
     if stages is not None and stages.steps and chosen.trains:
@@ -178,6 +180,7 @@ def _compressed(
     ratio: float | None,
     settings: SEESettings | None,
     seed: int,
+    counts: Int[Tensor, "vocab"] | None,
     work: Path,
     progress: Callable[[int], None],
 ) -> CausalLM:
@@ -186,13 +189,14 @@ def _compressed(
         return compress_model(loaded, method, ratio, seed=seed)
     key = hashlib.sha256(json.dumps([method, ratio, asdict(settings or SEESettings()), seed]).encode())
     key.update(weights_digest(loaded.model.get_input_embeddings()).encode())
+    key.update(b"" if counts is None else counts.numpy().tobytes())
     kept = work / f"embedding-{key.hexdigest()[:16]}.safetensors"
     described = kept.with_suffix(".json")
     if kept.is_file() and described.is_file():
         embedding = empty_embedding(read_json(described))
         embedding.load_state_dict(load_file(kept))
         return wrap_embedding(loaded, method, embedding)
-    made = compress_model(loaded, method, ratio, settings=settings, seed=seed, progress=progress)
+    made = compress_model(loaded, method, ratio, settings=settings, seed=seed, progress=progress, counts=counts)
     embedding = made.model.compressed
     with atomic_file(kept) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in embedding.state_dict().items()}, temporary)

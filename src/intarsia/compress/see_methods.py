@@ -41,7 +41,7 @@ class SEESettings:
         steps: Steps of the fit.
         learning_rate: Highest learning rate of the fit, for unit vectors; by default a quarter of their entries' size.
         batch_size: Tokens in a step of the fit.
-        weighting: Of tokens in the fit.
+        weighting: Of tokens in the fit: `uniform`, or `sqrt` of how often they occur in the text to train on.
     """
 
     lexicon: str | None = None
@@ -174,7 +174,8 @@ def _fitted(job: Job, make: Callable[[Job], CompressedEmbedding]) -> CompressedE
     embedding = make(job).to(job.matrix.device)
     # Its own randomness is seeded; dropout and the like play no part here.
     with torch.enable_grad():
-        fit_matrix(embedding, job.matrix, _settings(job).fit(job.seed), progress=job.progress)
+        fit = _settings(job).fit(job.seed)
+        fit_matrix(embedding, job.matrix, fit, counts=job.counts, progress=job.progress)
     return embedding
 
 

@@ -72,6 +72,25 @@ def token_rows(
     return torch.tensor(tokens[: rows * length]).reshape(rows, length)
 
 
+def token_counts(tokenizer: Any, texts: Sequence[str], vocab: int) -> Int[Tensor, "vocab"]:
+    """Returns how often each token occurs in texts.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        texts: The texts, all of which are read.
+        vocab: Rows of the embedding.
+
+    Raises:
+        DataError: If there is no text.
+    """
+    counts = torch.zeros(vocab, dtype=torch.long)
+    for ids in _tokenised(tokenizer, texts):
+        counts += torch.bincount(torch.tensor(ids, dtype=torch.long), minlength=vocab)
+    if not counts.any():
+        raise DataError("there is no text to count tokens in", fix="give text, or use uniform weighting")
+    return counts
+
+
 def _tokenised(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[int]]:
     # In parts, so that a long file need not be tokenised for its first rows.
     for start in range(0, len(texts), 256):

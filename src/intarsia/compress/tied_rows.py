@@ -111,9 +111,17 @@ class CompressedInput(nn.Module):
         return next(parameter.dtype for parameter in self._layer[0].parameters() if parameter.is_floating_point())
 
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
-        """Returns the rows of tokens, from the cached matrix if there is one."""
+        """Returns the rows of tokens, from the cached matrix if there is one.
+
+        Raises:
+            InputError: If an id is out of range.
+        """
         matrix = None if learns(self.embedding) else self.cache.peek(self.dtype)
-        rows: Tensor = self.embedding(ids) if matrix is None else nn.functional.embedding(ids, matrix)
+        try:
+            rows: Tensor = self.embedding(ids) if matrix is None else nn.functional.embedding(ids, matrix)
+        except IndexError:
+            self.embedding.check_ids(ids)
+            raise
         rows = rows if self.scale == 1.0 else rows * self.scale
         return rows.to(self.dtype)
 
