@@ -9,7 +9,7 @@ from torch import Tensor
 from intarsia.compress import FitConfig, SEEConfig, SEEEmbedding, fit_matrix
 from intarsia.compress.rivals import SVDEmbedding
 from intarsia.compress.units import hashed_units
-from intarsia.errors import ConfigError, DataError, ModelError, UnknownNameError
+from intarsia.errors import ConfigError, DataError, IntarsiaError, ModelError, UnknownNameError
 
 VOCAB, DIM = 60, 24
 
@@ -121,6 +121,12 @@ def test_other_embeddings_can_be_fitted_too() -> None:
     rival = SVDEmbedding(VOCAB, DIM, 3)
     losses = fit_matrix(rival, matrix, FIT).losses
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_a_fit_that_diverges_is_stopped() -> None:
+    matrix = matrix_of()
+    with pytest.raises(IntarsiaError, match=r"not a number any more.*\n.*lower the learning rate"):
+        fit_matrix(embedding_of(matrix), matrix, FitConfig(steps=30, batch_size=16, learning_rate=1e12))
 
 
 @pytest.mark.parametrize(

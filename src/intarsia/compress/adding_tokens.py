@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from intarsia.compress.term_table import TermTable
-from intarsia.compress.units.copies import Copying, cycle_terms, hashed_copies
+from intarsia.compress.units.copies import Copying, cycle_terms, hashed_copies, repeat_terms
 from intarsia.compress.units.lexicon import Lexicon, Sense
 from intarsia.compress.units.pieces import Segmenter, segmenter_of
 from intarsia.compress.units.row_regression import PENALTY, RowRegression
@@ -256,9 +256,8 @@ def _grown_table(units: UnitMap, table: TermTable, ids: Sequence[int], how: Copy
     for id in ids:
         own, present = units.units[id : id + 1], units.mask[id : id + 1]
         if how == "all":
-            each = table.terms // own.shape[1]
-            own, present = own.repeat(1, each, 1), present.repeat(1, each)
-            copies[id] = torch.arange(each).repeat_interleave(units.units.shape[1])[:, None]
+            own, own_copies, present = repeat_terms(own, present, table.terms // own.shape[1])
+            copies[id] = own_copies[0]
         else:
             own, present = cycle_terms(own, present, table.terms)
             copies[id] = hashed_copies(own, table.copies_of_unit, seed, first_token=id)[0]

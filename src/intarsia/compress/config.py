@@ -1,6 +1,7 @@
 """What a layer of sememe entanglement encoding adds to its products, and how long their vectors are."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -95,7 +96,7 @@ def factorise(dim: int, order: int) -> tuple[int, ...]:
             raise ConfigError(name, value, "1 or more")
     # A float root of 4096 may be 15.999 or 16.001.
     root = next(size for size in range(max(1, round(dim ** (1 / order)) - 1), dim + 1) if size**order >= dim)
-    exact = min(_factorisations(dim, order, 1), key=lambda sizes: (sizes[-1], -sizes[0]))
+    exact = min(factorisations(dim, order), key=lambda sizes: (sizes[-1], -sizes[0]))
     if exact[-1] <= 1.5 * root:
         return exact
     sizes = [root] * order
@@ -105,14 +106,15 @@ def factorise(dim: int, order: int) -> tuple[int, ...]:
     return tuple(sorted(sizes))
 
 
-def _factorisations(number: int, parts: int, least: int) -> list[tuple[int, ...]]:
-    """All ways to write a number as a product of `parts` factors in rising order, none below `least`."""
+def factorisations(number: int, parts: int, least: int = 1) -> Iterator[tuple[int, ...]]:
+    """Yields all ways to write a number as a product of `parts` factors in rising order, none below `least`."""
     if parts == 1:
-        return [(number,)] if number >= least else []
-    found = []
-    factor = least
-    while factor**parts <= number:
-        if number % factor == 0:
-            found += [(factor, *rest) for rest in _factorisations(number // factor, parts - 1, factor)]
-        factor += 1
-    return found
+        if number >= least:
+            yield (number,)
+        return
+    first = least
+    while first**parts <= number:
+        if number % first == 0:
+            for rest in factorisations(number // first, parts - 1, first):
+                yield (first, *rest)
+        first += 1

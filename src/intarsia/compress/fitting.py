@@ -4,6 +4,7 @@ The loop here is no Trainer's: there are no texts, no model and nothing to evalu
 of squares over the rows of one matrix. Training with a model goes through the Trainer.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from intarsia.compress.compressed_embedding import CompressedEmbedding
 from intarsia.compress.rivals.factorisation import check_matrix
 from intarsia.compress.see_embedding import SEEEmbedding
-from intarsia.errors import ConfigError, DataError, ModelError, UnknownNameError
+from intarsia.errors import ConfigError, DataError, IntarsiaError, ModelError, UnknownNameError
 
 Weighting = Literal["uniform", "sqrt"]
 # Highest learning rate, as a share of the size of the entries it changes.
@@ -91,6 +92,7 @@ def fit_matrix(
     Raises:
         ModelError: If the matrix has another shape than the embedding, or holds NaN or infinity, or nothing is trained.
         DataError: If counts are asked for but missing, negative, or of another number of tokens.
+        IntarsiaError: If the loss becomes NaN or infinite.
     """
     config = config or FitConfig()
     if tuple(matrix.shape) != (embedding.num_embeddings, embedding.embedding_dim):
@@ -122,6 +124,8 @@ def fit_matrix(
         optimizer.step()
         schedule.step()
         losses.append(float(loss.detach()))
+        if not math.isfinite(losses[-1]):
+            raise IntarsiaError("the fit's loss is not a number any more", fix="lower the learning rate")
         if progress is not None:
             progress(1)
     difference = embedding.to_dense() - matrix

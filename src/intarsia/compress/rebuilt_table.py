@@ -16,7 +16,7 @@ from intarsia.compress.compressed_embedding import CompressedEmbedding, StoredBy
 from intarsia.compress.see_embedding import SEEEmbedding
 from intarsia.compress.term_table import TermTable
 from intarsia.compress.units import UnitConfig, UnitMap
-from intarsia.compress.units.copies import Copying, cycle_terms, hashed_copies
+from intarsia.compress.units.copies import Copying, cycle_terms, hashed_copies, repeat_terms
 from intarsia.compress.units.special_cases import hashed_units
 from intarsia.compress.units.token_strings import TokenStyle
 from intarsia.errors import ConfigError
@@ -160,10 +160,7 @@ class UnitEmbedding(RebuiltTableEmbedding):
         units = self.units
         of_unit = self.copies_of_unit.cpu().long()
         if self.copies == "all":
-            each = int(of_unit[0])
-            numbers, mask = units.units.repeat(1, each, 1), units.mask.repeat(1, each)
-            copies = torch.arange(each, dtype=torch.int32).repeat_interleave(units.units.shape[1])
-            return TermTable(numbers, copies[None, :, None].expand_as(numbers).contiguous(), mask, of_unit, units.exact)
+            return TermTable(*repeat_terms(units.units, units.mask, int(of_unit[0])), of_unit, units.exact)
         numbers, mask = cycle_terms(units.units, units.mask, self.see.terms)
         return TermTable(numbers, hashed_copies(numbers, of_unit, self.seed), mask, of_unit, units.exact)
 

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -218,8 +217,7 @@ def _rows(
     if method != ANCHOR:
         anchor = compress_model(loaded, ANCHOR)
         rows.append(row_of(anchor.model, matrix, None, probe))
-    with torch.no_grad():
-        rows.append(row_of(compressed.model, matrix, ratio, probe, fitted=fitted, trained=trained))
+    rows.append(row_of(compressed.model, matrix, ratio, probe, fitted=fitted, trained=trained))
     return rows
 
 

@@ -1,5 +1,6 @@
 """A compressed embedding in its two places in a model: where tokens enter, and as the output head."""
 
+import copy
 from typing import Any
 
 import torch
@@ -47,8 +48,6 @@ class MatrixCache:
         return (dtype, state_of([*self.embedding.parameters(), *self.embedding.buffers()]))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "MatrixCache":
-        import copy
-
         return type(self)(copy.deepcopy(self.embedding, memo), enabled=self.enabled)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -33,6 +33,15 @@ def test_every_number_is_within_half_a_step(bits, dim):
     assert torch.equal(made(ids), made.to_dense()[ids])
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e-4, 1e-6, 1e-9])
+def test_matrices_of_tiny_numbers_are_rounded_as_well_as_float16_scales_allow(size):
+    matrix = size * torch.randn(50, 64, generator=torch.Generator().manual_seed(0))
+    made = QuantizedEmbedding.from_matrix(matrix, bits=4).to_dense()
+    # The smallest number of float16 is 6e-8: a scale is off by half of that at most, 7 times.
+    steps = matrix.reshape(50, -1, GROUP).abs().amax(-1).repeat_interleave(GROUP, 1) / 7
+    assert ((made - matrix).abs() <= steps * (0.5 + 7 / 2048) + 7 * 3e-8).all()
+
+
 @pytest.mark.parametrize("bits", [3, 4, 8])
 def test_bytes_are_what_is_saved(bits):
     made = QuantizedEmbedding.from_matrix(torch.randn(10, 64), bits=bits)

@@ -1,7 +1,7 @@
 """What the closed forms share: the best approximation of low rank, and sizes that multiply to a given one."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from intarsia.compress.config import factorisations
 from intarsia.errors import ConfigError
 
 # Up to this size of its smaller side a matrix is decomposed in double precision, which costs seconds beyond it.
@@ -60,23 +61,10 @@ def near_equal_factors(number: int, parts: int) -> tuple[int, ...]:
     576 is 24 x 24 and 8 x 8 x 9.
     """
     for product in count(number):
-        balanced = [found for found in _factorisations(product, parts) if found[-1] <= 2 * found[0]]
+        balanced = [found for found in factorisations(product, parts) if found[-1] <= 2 * found[0]]
         if balanced:
             return min(balanced, key=sum)
     raise AssertionError("some product is balanced")
-
-
-def _factorisations(number: int, parts: int, least: int = 1) -> Iterator[tuple[int, ...]]:
-    if parts == 1:
-        if number >= least:
-            yield (number,)
-        return
-    first = least
-    while first**parts <= number:
-        if number % first == 0:
-            for rest in _factorisations(number // first, parts - 1, first):
-                yield (first, *rest)
-        first += 1
 
 
 def largest_rank(ratio: float, dense: int, limit: int, parameters: Callable[[int], int], *, method: str) -> int:

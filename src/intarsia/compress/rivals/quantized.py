@@ -61,8 +61,9 @@ class QuantizedEmbedding(CompressedEmbedding):
         groups = torch.nn.functional.pad(matrix.float(), (0, -dim % GROUP)).reshape(vocab, -1, GROUP)
         largest = 2 ** (bits - 1) - 1
         scales = (groups.abs().amax(-1) / largest).half()
-        steps = scales.float().clamp(min=torch.finfo(torch.float16).smallest_normal)[..., None]
-        codes = (groups / steps).round().clamp(-largest, largest) + largest
+        # The scales that will be read: of tiny numbers they have few digits, and may be 0, as all codes are then.
+        steps = scales.float()[..., None]
+        codes = (groups / steps).nan_to_num(0.0, 0.0, 0.0).round().clamp(-largest, largest) + largest
         made.codes.copy_(pack(codes.to(torch.uint8).reshape(vocab, -1), bits))
         made.scale_bits.copy_(scales.view(torch.int16))
         return made

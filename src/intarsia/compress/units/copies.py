@@ -56,11 +56,8 @@ def assign_copies(
         )
     exact = torch.zeros(0, dtype=torch.int32) if exact is None else exact.int()
     if how == "all":
-        each = total_copies // count
-        repeated = units.repeat(1, each, 1)
-        copies = torch.arange(each).repeat_interleave(units.shape[1])[None, :, None].expand_as(repeated)
-        of_unit = torch.full((count,), each)
-        return TermTable(repeated.int(), copies.int().contiguous(), mask.repeat(1, each), of_unit, exact)
+        of_unit = torch.full((count,), total_copies // count)
+        return TermTable(*repeat_terms(units, mask, total_copies // count), of_unit, exact)
     if terms is not None:
         units, mask = cycle_terms(units, mask, terms)
     used = units[mask].long()
@@ -68,6 +65,15 @@ def assign_copies(
     of_unit = torch.from_numpy(_shares(usage.numpy(), total_copies))
     copies = hashed_copies(units, of_unit, seed)
     return TermTable(units.int(), copies, mask, of_unit, exact)
+
+
+def repeat_terms(
+    units: Int[Tensor, "vocab terms order"], mask: Bool[Tensor, "vocab terms"], copies: int
+) -> tuple[Int[Tensor, "vocab more order"], Int[Tensor, "vocab more order"], Bool[Tensor, "vocab more"]]:
+    """Repeats each token's terms once for each copy; returns units, copies and mask."""
+    repeated = units.int().repeat(1, copies, 1)
+    numbers = torch.arange(copies, dtype=torch.int32).repeat_interleave(units.shape[1])
+    return repeated, numbers[None, :, None].expand_as(repeated).contiguous(), mask.repeat(1, copies)
 
 
 def cycle_terms(

@@ -315,9 +315,12 @@ class UnitMap:
 
 def hash_vocabulary(tokens: Sequence[str | None]) -> str:
     """Returns the SHA-256 of a vocabulary's strings in the order of their ids."""
-    while tokens and tokens[-1] is None:  # rows beyond the last token are the embedding's, not the tokenizer's
-        tokens = tokens[:-1]
-    return hashlib.sha256(json.dumps(list(tokens), ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+    size = len(tokens)
+    while size and tokens[size - 1] is None:  # rows beyond the last token are the embedding's, not the tokenizer's
+        size -= 1
+    return hashlib.sha256(
+        json.dumps(list(tokens[:size]), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 def hash_tokenizer(tokenizer: Any) -> str:
