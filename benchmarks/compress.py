@@ -13,6 +13,7 @@ other, so load from elsewhere hits both sides alike.
   well as on SEE's. Where terms are few, word2ket's way and ours both wait for the gradient's memory.
 - Decoding: tokens of SmolLM2-135M with its embedding compressed ten times and the rebuilt matrix kept, beside the
   original.
+- Loading: of both from a folder, until the first logits, so that the matrix is rebuilt.
 - Memory: the peak of a process that trains an embedding and its tied head with Adam, less that of one that only imports
   the library, ten times compressed beside dense.
 """
@@ -22,6 +23,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,14 +33,16 @@ from rich.console import Console
 from rich.table import Table
 from timing import median_ratio
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
 
 from intarsia.compress import SEEConfig, SEEEmbedding, SEEHead, TermTable
-from intarsia.compress.compressing import compress_model
+from intarsia.compress.compressing import compress_model, save_compressed
 from intarsia.compress.see_methods import SEESettings
 from intarsia.compress.units import assign_copies, hashed_units, private_units
 from intarsia.data import read_rows
 from intarsia.files import write_json
 from intarsia.models import CausalLM, load_causal_lm
+from intarsia.models.progress_bars import without_progress_bars
 
 MODEL = "asset:smollm2-135m-instruct"
 VOCAB, DIM, TERMS, RATIO = 49_152, 576, 36, 10
@@ -140,10 +144,25 @@ def check_same(embedding: SEEEmbedding, ours: Any, peer: Any, upstream: Tensor) 
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
-def time_decoding(rounds: int, dense: CausalLM, prompts: list[Tensor]) -> list[dict[str, Any]]:
+def time_loading(rounds: int, dense: CausalLM, compressed: CausalLM) -> list[dict[str, Any]]:
+    """Loading of the compressed model, beside the original."""
+    ids = torch.zeros(1, 1, dtype=torch.long)
+
+    @torch.inference_mode()
+    def load(folder: Path) -> None:
+        AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)(input_ids=ids)
+
+    with tempfile.TemporaryDirectory() as temporary, without_progress_bars():
+        folders = [Path(temporary) / name for name in ("compressed", "dense")]
+        save_compressed(compressed, folders[0])
+        dense.model.save_pretrained(folders[1])
+        times = median_ratio(*(partial(load, folder) for folder in folders), rounds)
+    print(times, file=sys.stderr, flush=True)
+    return [row("loading of SmolLM2-135M until its first logits, beside the dense model", "s", 1, times)]
+
+
+def time_decoding(rounds: int, dense: CausalLM, compressed: CausalLM, prompts: list[Tensor]) -> list[dict[str, Any]]:
     """Tokens of the model with its embedding compressed, beside the original."""
-    # Speed does not depend on how well it fits.
-    compressed = compress_model(dense, "hashed", RATIO, settings=SEESettings(steps=1)).model
     options = {"max_new_tokens": 48, "min_new_tokens": 48, "do_sample": False}
 
     @torch.inference_mode()
@@ -151,7 +170,7 @@ def time_decoding(rounds: int, dense: CausalLM, prompts: list[Tensor]) -> list[d
         for ids in prompts:
             model.generate(ids, attention_mask=torch.ones_like(ids), **options)
 
-    times = median_ratio(partial(run, compressed), partial(run, dense.model), rounds)
+    times = median_ratio(partial(run, compressed.model), partial(run, dense.model), rounds)
     print(times, file=sys.stderr, flush=True)
     return [row("decoding of SmolLM2-135M, cached matrix, beside the dense model", "s", 1, times)]
 
@@ -232,9 +251,12 @@ def main() -> None:
     reports = [report.text for report in read_rows("reuters-r8", split="train", limit=20, seed=0)]
     text = dense.tokenizer(" ".join(reports), return_tensors="pt").input_ids[0, :BATCH]
     prompts = [dense.tokenizer(report, return_tensors="pt").input_ids[:, :24] for report in reports[:3]]
+    # Speed does not depend on how well it fits.
+    compressed = compress_model(dense, "hashed", RATIO, settings=SEESettings(steps=1))
     results = [
         *time_lookup(arguments.rounds, text),
-        *time_decoding(arguments.rounds, dense, prompts),
+        *time_decoding(arguments.rounds, dense, compressed, prompts),
+        *time_loading(arguments.rounds, dense, compressed),
         *measure_memory(),
     ]
     table = Table("what", "ours", "other", "unit", "ratio")

@@ -1,8 +1,6 @@
 """How much a compressed embedding lost, by its matrix and by what the model says, and what it takes."""
 
 import math
-import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -173,27 +171,3 @@ def size_of(embedding: CompressedEmbedding, model: nn.Module, *, tied: bool) -> 
         model_bytes=stored.weights + DENSE_BYTES * rest,
         dense_model_bytes=DENSE_BYTES * (dense + rest),
     )
-
-
-def load_seconds(folder: str | Path) -> float:
-    """Returns how long a saved model takes to load, until its matrix is there."""
-    from transformers import AutoModelForCausalLM
-
-    from intarsia.models.progress_bars import without_progress_bars
-
-    start = time.perf_counter()
-    with without_progress_bars(), torch.no_grad():
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
-        model(input_ids=torch.zeros(1, 1, dtype=torch.long))
-    return time.perf_counter() - start
-
-
-@torch.no_grad()
-def tokens_per_second(model: Any, *, prompt: int = 16, tokens: int = 24) -> float:
-    """Returns how many tokens a model writes in a second, one row at a time, greedily."""
-    ids = torch.full((1, prompt), 5, device=model.device)
-    options = {"do_sample": False, "min_new_tokens": tokens, "max_new_tokens": tokens}
-    model.generate(ids, attention_mask=torch.ones_like(ids), **options)
-    start = time.perf_counter()
-    model.generate(ids, attention_mask=torch.ones_like(ids), **options)
-    return tokens / (time.perf_counter() - start)
