@@ -56,8 +56,10 @@ def test_one_model(run, tiny_llama, tmp_path):
     assert code == 0, err
     assert "whole model" in out
     assert "best buy" in out or "Nothing here" in out
-    code, out, err = run("compress", "--method", "int8", "--output", "eight", tiny_llama)
+    assert "PPL, fitted" not in out, "without training there is one perplexity"
+    code, out, err = run("compress", "--method", "int8", *training(), "--output", "eight", tiny_llama)
     assert code == 0, err
+    assert "int8 has nothing that learns" in err
 
 
 def test_other_commands_take_the_folder(run, tiny_llama, tmp_path):
@@ -105,6 +107,7 @@ def test_add_token(run, tiny_llama):
     assert code == 0, err
     added = json.loads(out)
     assert added["word"] == "puppy"
+    assert "done add puppy" in err
     assert added["nearest"]
     code, out, err = run("generate", "grown", "the puppy", "--max-new-tokens", 2)
     assert code == 0, err

@@ -1,5 +1,6 @@
 """Methods side by side: what is measured, what is said of it, and going on after a stop."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -101,6 +102,29 @@ def test_training_is_the_same_for_all_that_can_learn(original, held_out, text):
     assert not trained["int4"].trained
 
 
+def test_layers_follow_an_embedding_of_few_bits(original, held_out, text):
+    stages = StagesConfig(state_steps=2, distil_steps=6, batch_size=2, length=16, lora_rank=2)
+    titles = []
+
+    @contextmanager
+    def stage(title, total):
+        titles.append(title)
+        yield lambda count: None
+
+    found = compare(original, ["int4"], [], held_out, texts=text, stages=stages, stage=stage)
+    assert found.rows[1].trained
+    assert found.rows[1].perplexity < found.rows[1].fitted_perplexity
+    # Nothing that takes long goes without a word.
+    assert titles == [
+        "measure the original",
+        "states of the original",
+        "compress by int4",
+        "measure int4",
+        "train int4",
+        "measure int4, trained",
+    ]
+
+
 def test_a_comparison_that_was_stopped_goes_on(original, held_out, tmp_path, monkeypatch):
     import intarsia.compress.comparing as module
 
@@ -141,6 +165,10 @@ def test_the_picture_has_every_method(tmp_path):
     assert axes.get_xscale() == axes.get_yscale() == "log"
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert drawn["svd"] == [1900, 900]
+    figure.draw_without_rendering()
+    sizes = [label.get_text() for label in [*axes.get_xticklabels(), *axes.get_xticklabels(minor=True)]]
+    assert "10" in sizes
+    assert not any("times" in size or "^" in size for size in sizes)
     for suffix in ("svg", "png"):
         save_picture(figure, tmp_path / f"picture.{suffix}")
     assert (tmp_path / "picture.svg").read_text().startswith("<?xml")

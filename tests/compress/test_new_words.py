@@ -137,6 +137,10 @@ def test_words_that_cannot_be_added(original, known):
         add_words_to_model(original, [NewWord(word="dog", senses=())], config=CONFIG)
     with pytest.raises(UnknownNameError, match=r"unknown sememe 'anmal'.*\n.*senses of 'dogcat'.*\n.*'animal'"):
         add_words_to_model(original, [NewWord(word="dogcat", senses=(("anmal",),))], lexicon=known, config=CONFIG)
+    with pytest.raises(
+        InputError, match=r"'dog' is no sememe, though the lexicon has the word\n.*\n.*are animal, breed"
+    ):
+        add_words_to_model(original, [NewWord(word="dogcat", senses=(("dog",),))], lexicon=known, config=CONFIG)
     twice = [NewWord(word="dogcat", senses=())] * 2
     with pytest.raises(InputError, match="the tokenizer has 'dogcat' already"):
         add_words_to_model(original, twice, config=CONFIG)

@@ -48,6 +48,15 @@ def test_everything_is_in_the_folder(word_llama, text, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing else is left"
 
 
+def test_a_fit_no_better_than_one_row_for_all_is_told(word_llama, settings, tmp_path):
+    options = {"settings": replace(settings, steps=1)}
+    worse = run_compression(word_llama, tmp_path / "worse", "see", 4.0, **options)
+    assert worse.statistics["centred_error"] >= 1
+    assert "no better than the same row for every token" in worse.verdict
+    better = run_compression(word_llama, tmp_path / "better", "svd", 2.0)
+    assert "no better" not in better.verdict
+
+
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_makes_a_model_that_loads(word_llama, method, settings, tmp_path):
     chosen = METHODS[method]

@@ -141,6 +141,8 @@ def compress_one(
             overwrite=overwrite,
             stage=Stages().stage,
         )
+    if stages is not None and stages.steps and not result.curve:
+        console.say(f"[yellow]note[/yellow]: {method} has nothing that learns, so it was not trained")
     if json:
         console.print_json(result.to_dict())
         return
@@ -191,7 +193,10 @@ def compare_methods(
     wanted = _numbers(ratios)
     settings = _settings(param, "see") if any(find_method(name).fitted for name in names) else None
     if not data and not held_out:
-        raise InputError("there is no text to measure on", fix="give --held-out TEXT, or --data TEXT")
+        raise InputError(
+            "there is no text to measure on",
+            fix="give --held-out TEXT, or --data TEXT: a .txt file, or a name that `intarsia data` lists",
+        )
     texts, probe = _texts(data, held_out)
 
     from intarsia.compress.comparing import compare
@@ -256,7 +261,7 @@ def add_token(
 ) -> None:
     """Give a model a word it never saw: its row follows from sememes and pieces, nothing is trained.
 
-    [bold]Example[/bold]: intarsia compress add-token asset:smollm2-135m-instruct oncologist --sememes doctor,disease
+    [bold]Example[/bold]: intarsia compress add-token asset:smollm2-135m-instruct oncologist --sememes medicine,disease
     --output runs/oncologist
     """
     from intarsia.errors import RunExistsError
@@ -271,13 +276,18 @@ def add_token(
     from intarsia.compress.new_words import add_words_to_model
     from intarsia.compress.units import Lexicon, default_lexicon
     from intarsia.models import load_causal_lm
+    from intarsia.pipeline.progress import Stages
 
     senses = tuple(_words(sense) for sense in sememes) if sememes else () if pieces_only else None
     known = None if pieces_only else Lexicon.read(lexicon) if lexicon else default_lexicon()
     new = NewWord(word=word, senses=senses, pieces=_words(pieces) if pieces else None, starts_word=not inside)
-    loaded = load_causal_lm(model)
-    (added,) = add_words_to_model(loaded, [new], lexicon=known)
-    save_compressed(loaded, output, overwrite=overwrite)
+    progress = Stages()
+    with progress.stage(f"load {model}"):
+        loaded = load_causal_lm(model)
+    with progress.stage(f"add {word}"), _plain_warnings():
+        (added,) = add_words_to_model(loaded, [new], lexicon=known)
+    with progress.stage(f"write {output}"):
+        save_compressed(loaded, output, overwrite=overwrite)
     if json:
         console.print_json({**added._asdict(), "output": str(output)})
         return
@@ -417,6 +427,9 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
         "perplexity": "PPL",
         "trained": "trained",
     }
+    if not any(row["trained"] for row in rows):
+        # Without training the two perplexities are the same.
+        del headings["fitted_perplexity"], headings["trained"]
     console.print_table(shown, headings)
 
 

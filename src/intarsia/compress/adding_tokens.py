@@ -8,7 +8,7 @@ and its row says next to nothing until it is trained.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from jaxtyping import Float
@@ -173,8 +173,19 @@ def _senses(units: UnitMap, word: NewWord, lexicon: Lexicon | None) -> tuple[Sen
     sememes = {name.partition(":")[2] for name in units.names if kind_of(name) == "sememe"}
     for name in (name for sense in word.senses for name in sense):
         if name not in sememes:
-            raise UnknownNameError("sememe", name, _near(name, sememes), where=f"senses of {word.word!r}")
+            _refuse_sememe(name, sememes, lexicon, where=f"senses of {word.word!r}")
     return tuple(Sense(sense, _likeliest_class(units, sense)) for sense in word.senses)
+
+
+def _refuse_sememe(name: str, sememes: set[str], lexicon: Lexicon | None, *, where: str) -> NoReturn:
+    """Says what to write instead: the sememes of a word that is none itself, or sememes whose names begin alike."""
+    senses = lexicon.lookup(name) if lexicon is not None else ()
+    own = list(dict.fromkeys(sememe for sense in senses for sememe in sense.sememes if sememe in sememes))
+    if own:
+        raise InputError(
+            f"{name!r} is no sememe, though the lexicon has the word", where=where, fix=f"its own are {', '.join(own)}"
+        )
+    raise UnknownNameError("sememe", name, _near(name, sememes), where=where)
 
 
 def _likeliest_class(units: UnitMap, sememes: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from intarsia.compress.registry import find_method
 from intarsia.compress.rivals.factorisation import check_ratio
 from intarsia.compress.see_methods import SEESettings, lexicon_of
 from intarsia.compress.stages_config import StagesConfig
-from intarsia.compress.training import prepare_states, train_stages
+from intarsia.compress.training import prepare_states, stages_for, train_stages
 from intarsia.engine import stable_key
 from intarsia.errors import InputError
 from intarsia.files import read_json, write_json
@@ -128,7 +128,8 @@ def compare(
     embedding_of(loaded.model)
     counts = counts_for(loaded, settings, texts)
     stage = stage or _silent
-    rows = [original_row(loaded, held_out)]
+    with stage("measure the original", None):
+        rows = [original_row(loaded, held_out)]
     described = [seed, asdict(settings or SEESettings()), asdict(stages) if stages else None]
     described += [weights_digest(loaded.model), held_out.tolist(), list(texts)]
     with _folder(work) as folder:
@@ -136,11 +137,11 @@ def compare(
             name = method if ratio is None else f"{method}-{ratio:g}"
             kept = folder / f"{name}-{stable_key([method, ratio, *described])[:8]}.json"
             if not kept.is_file():
-                training = folder / "training" if stages is not None and find_method(method).trains else None
-                if training is not None and stages is not None:
-                    with stage("states of the original", stages.rows) as advance:
-                        prepare_states(loaded, texts, stages, training, advance)
-                row = _measure(loaded, method, ratio, held_out, texts, stages, settings, seed, counts, training, stage)
+                own, training = stages_for(find_method(method), stages), folder / "training"
+                if own is not None:
+                    with stage("states of the original", own.rows) as advance:
+                        prepare_states(loaded, texts, own, training, advance)
+                row = _measure(loaded, method, ratio, held_out, texts, own, settings, seed, counts, training, stage)
                 write_json(kept, asdict(row))
             rows.append(ComparisonRow(**read_json(kept)))
     count = held_out.shape[0] * (held_out.shape[1] - 1)
@@ -213,7 +214,7 @@ def _measure(
     settings: SEESettings | None,
     seed: int,
     counts: Int[Tensor, "vocab"] | None,
-    training: Path | None,
+    training: Path,
     stage: Callable[[str, int | None], Any],
 ) -> ComparisonRow:
     start = time.perf_counter()
@@ -225,11 +226,13 @@ def _measure(
             loaded, method, ratio, settings=settings, seed=seed, progress=advance, counts=counts
         )
     matrix = embedding_of(loaded.model).weight.detach().float()
-    row = row_of(compressed.model, matrix, ratio, held_out)
-    if stages is not None and training is not None:
+    with stage(f"measure {title}", None):
+        row = row_of(compressed.model, matrix, ratio, held_out)
+    if stages is not None:
         with stage(f"train {title}", stages.steps) as advance:
             train_stages(compressed.model, loaded, texts, stages, work=training, progress=advance)
-        row = replace(row, perplexity=text_quality(compressed.model, held_out).perplexity, trained=True)
+        with stage(f"measure {title}, trained", None):
+            row = replace(row, perplexity=text_quality(compressed.model, held_out).perplexity, trained=True)
     return replace(row, seconds=time.perf_counter() - start)
 
 

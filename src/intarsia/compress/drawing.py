@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from intarsia.compress.comparing import ORIGINAL, ComparisonRow
 from intarsia.files import atomic_file
@@ -33,6 +34,9 @@ def draw_comparison(rows: Sequence[ComparisonRow]) -> Figure:
         axes.plot(sizes, [row.perplexity for row in own], **options, label=method)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    # Sizes are within a few decades: "20" reads better than a power of ten.
+    for plain in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        plain(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     axes.set_xlabel("embedding, MB")
     axes.set_ylabel("perplexity on held-out text")
     axes.legend(frameon=False, fontsize="small")

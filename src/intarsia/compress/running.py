@@ -29,7 +29,7 @@ from intarsia.compress.rivals.factorisation import check_ratio
 from intarsia.compress.see_methods import SEESettings, lexicon_of
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.texts import token_rows
-from intarsia.compress.training import CurvePoint, prepare_states, train_stages
+from intarsia.compress.training import CurvePoint, prepare_states, stages_for, train_stages
 from intarsia.errors import DataError, RunExistsError
 from intarsia.files import atomic_file, read_json, write_json
 from intarsia.models import CausalLM, load_causal_lm
@@ -136,7 +136,8 @@ def run_compression(
         compressed = _compressed(loaded, method, wanted, settings, seed, counts, work, advance)
     fitted = None if probe is None else text_quality(compressed.model, probe)
     curve: list[CurvePoint] = []
-    if stages is not None and stages.steps and chosen.trains:
+    stages = stages_for(chosen, stages)
+    if stages is not None:
         with stage("states of the original", stages.rows) as advance:
             prepare_states(loaded, texts, stages, work, advance)
         with stage(f"train {stages.steps} steps", stages.steps) as advance:
@@ -230,6 +231,8 @@ def _verdict(method: str, rows: Sequence[ComparisonRow], statistics: Mapping[str
     )
     if method == ANCHOR:
         return saved
+    if statistics["centred_error"] >= 1:
+        saved += " That is no better than the same row for every token: give the fit more steps, or a lower ratio."
     return (
         f"{saved} What the model still says was not measured, nor whether {ANCHOR} is the better buy: give --held-out."
     )

@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from intarsia.compress.compressing import embedding_of
 from intarsia.compress.evaluating import text_quality
 from intarsia.compress.modeling import CompressedForCausalLM
+from intarsia.compress.registry import Method
 from intarsia.compress.stages import distillation_loss, row_error, state_error
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.teacher_states import TeacherStates, matched_layers, states_of, store_teacher_states
@@ -107,6 +108,25 @@ def train_stages(
                 shutil.rmtree(done)
     student.eval()
     return curve
+
+
+def stages_for(method: Method, config: StagesConfig | None) -> StagesConfig | None:
+    """Returns the stages that can teach a model compressed by a method.
+
+    An embedding of few bits has nothing that learns; LoRA in stage 2 can still let the layers follow.
+
+    Args:
+        method: The method.
+        config: The stages asked for.
+
+    Returns:
+        All of them, stage 2 alone, or None if nothing would learn.
+    """
+    if config is None or not config.steps:
+        return None
+    if method.trains:
+        return config
+    return replace(config, state_steps=0) if config.lora_rank and config.distil_steps else None
 
 
 def prepare_states(
