@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from intarsia.compress import FitConfig, SEEConfig, SEEEmbedding, fit_matrix
+from intarsia.compress import FitConfig, SEEConfig, SEEEmbedding, TermTable, fit_matrix
 from intarsia.compress.rivals import SVDEmbedding
 from intarsia.compress.units import hashed_units
 from intarsia.errors import ConfigError, DataError, IntarsiaError, ModelError, UnknownNameError
@@ -98,6 +98,20 @@ def test_what_is_frozen_stays() -> None:
     embedding.requires_grad_(False)
     with pytest.raises(ModelError, match="SEEEmbedding has no weights that are trained"):
         fit_matrix(embedding, matrix)
+
+
+def test_vectors_that_no_token_uses_do_not_decay() -> None:
+    # A decay of the vectors would be one of the products to the power of the order.
+    matrix = matrix_of()
+    table = hashed_units(VOCAB, 90, order=3, terms=6)
+    idle = TermTable(
+        table.units, table.copies, table.mask, torch.cat([table.copies_of_unit, torch.tensor([4])]), table.exact
+    )
+    embedding = SEEEmbedding.from_matrix(matrix, idle)
+    before = embedding.weight.detach().clone()
+    fit_matrix(embedding, matrix, FIT)
+    assert torch.equal(embedding.weight[90:], before[90:])
+    assert not torch.equal(embedding.weight[:90], before[:90])
 
 
 def test_exact_rows_stay_exact_and_padding_counts_for_nothing() -> None:
