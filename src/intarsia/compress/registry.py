@@ -53,6 +53,12 @@ class Job:
     progress: Callable[[int], None] | None = None
     counts: Int[Tensor, "vocab"] | None = None
 
+    @property
+    def chosen_ratio(self) -> float:
+        """The ratio, of methods that do not know only one."""
+        assert self.ratio is not None
+        return self.ratio
+
 
 @dataclass(frozen=True)
 class Method:
@@ -91,22 +97,16 @@ class Method:
         return None
 
 
-def _svd(job: Job) -> CompressedEmbedding:
-    from intarsia.compress.rivals.svd import SVDEmbedding
+def _closed_form(kind: str) -> Callable[[Job], CompressedEmbedding]:
+    def build(job: Job) -> CompressedEmbedding:
+        from intarsia.compress import rivals
 
-    return SVDEmbedding.from_matrix(job.matrix, ratio=_needed(job.ratio), padding_idx=job.padding_idx)
+        made: CompressedEmbedding = getattr(rivals, kind).from_matrix(
+            job.matrix, ratio=job.chosen_ratio, padding_idx=job.padding_idx
+        )
+        return made
 
-
-def _kronecker(job: Job) -> CompressedEmbedding:
-    from intarsia.compress.rivals.kronecker import KroneckerEmbedding
-
-    return KroneckerEmbedding.from_matrix(job.matrix, ratio=_needed(job.ratio), padding_idx=job.padding_idx)
-
-
-def _tensor_train(job: Job) -> CompressedEmbedding:
-    from intarsia.compress.rivals.tensor_train import TTEmbedding
-
-    return TTEmbedding.from_matrix(job.matrix, ratio=_needed(job.ratio), padding_idx=job.padding_idx)
+    return build
 
 
 def _product_sums(builder: str) -> Callable[[Job], CompressedEmbedding]:
@@ -128,11 +128,6 @@ def _bits(bits: int) -> Callable[[Job], CompressedEmbedding]:
     return build
 
 
-def _needed(ratio: float | None) -> float:
-    assert ratio is not None
-    return ratio
-
-
 def _few_bits(bits: int) -> Method:
     # A scale of 16 bits for every 32 numbers, against 32 bits a number.
     ratio = 32 * 32 / (32 * bits + 16)
@@ -143,14 +138,19 @@ def _few_bits(bits: int) -> Method:
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("svd", "The best matrix of low rank.", "Eckart and Young 1936", _svd),
+        Method("svd", "The best matrix of low rank.", "Eckart and Young 1936", _closed_form("SVDEmbedding")),
         Method(
             "kronecker",
             "The best sum of Kronecker products of two factors: word2ketXS of order 2.",
             "word2ketXS, arXiv 1911.04975; Van Loan and Pitsianis 1993",
-            _kronecker,
+            _closed_form("KroneckerEmbedding"),
         ),
-        Method("tt", "A tensor train of three cores.", "TT-SVD, Oseledets 2011; arXiv 1901.10787", _tensor_train),
+        Method(
+            "tt",
+            "A tensor train of three cores.",
+            "TT-SVD, Oseledets 2011; arXiv 1901.10787",
+            _closed_form("TTEmbedding"),
+        ),
         Method(
             "see",
             "Sums of tensor products of vectors of sememes, pieces and shapes.",

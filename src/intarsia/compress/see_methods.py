@@ -107,7 +107,7 @@ def build_hybrid(job: Job) -> CompressedEmbedding:
     settings = _settings(job)
     units = _units(job, lexicon_of(settings), settings.units())
     vocab, dim = job.matrix.shape
-    lowrank = half_rank(vocab, dim, _ratio(job)) if settings.lowrank is None else settings.lowrank
+    lowrank = half_rank(vocab, dim, job.chosen_ratio) if settings.lowrank is None else settings.lowrank
     return _fitted(job, partial(_of_units, units=units, lowrank=lowrank))
 
 
@@ -145,7 +145,7 @@ def _of_units(job: Job, *, units: UnitMap, lowrank: int | None, copies: Copying 
     plan = plan_budget(
         vocab,
         dim,
-        _ratio(job),
+        job.chosen_ratio,
         num_units=len(units.names),
         order=units.config.order,
         terms=units.units.shape[1] if how == "all" else settings.terms,
@@ -161,7 +161,9 @@ def _of_hashes(job: Job) -> CompressedEmbedding:
     settings = _settings(job)
     vocab, dim = job.matrix.shape
     config = settings.see(settings.lowrank or 0, job.seed)
-    plan = plan_budget(vocab, dim, _ratio(job), num_units=1, order=settings.order, terms=settings.terms, config=config)
+    plan = plan_budget(
+        vocab, dim, job.chosen_ratio, num_units=1, order=settings.order, terms=settings.terms, config=config
+    )
     table = hashed_units(vocab, plan.num_rows, order=settings.order, terms=settings.terms, seed=job.seed)
     return HashedEmbedding(_empty(job, table, config), job.seed)
 
@@ -197,8 +199,3 @@ def lexicon_of(settings: SEESettings | None) -> Lexicon:
 
 def _settings(job: Job) -> SEESettings:
     return job.settings or SEESettings()
-
-
-def _ratio(job: Job) -> float:
-    assert job.ratio is not None
-    return job.ratio
