@@ -63,7 +63,7 @@ def _leading_eigenvectors(
     """The largest eigenvalues and their vectors, largest first."""
     size = len(symmetric)
     if symmetric.device.type == "cpu":
-        # Torch knows only all of them at once: four times slower for a twentieth of those of 4,608.
+        # Torch knows only all of them at once: three times slower for a twentieth of those of 4,608.
         found = scipy.linalg.eigh(symmetric.numpy(), subset_by_index=(size - count, size - 1), check_finite=False)
         values, vectors = map(torch.from_numpy, found)
     else:
