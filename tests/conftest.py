@@ -2,7 +2,10 @@
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,36 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Callable[[], AbstractContextManager[Any]]:
+    """Starts a Ray cluster of two workers on this machine for a `with` block, which is given the package."""
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+
+    @contextmanager
+    def started() -> Iterator[Any]:
+        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
+        for attempt in range(3):
+            try:
+                ray.init(
+                    "local",
+                    num_cpus=2,
+                    num_gpus=1,
+                    include_dashboard=False,
+                    object_store_memory=100_000_000,
+                    log_to_driver=False,
+                    logging_level="error",
+                )
+                break
+            except Exception as error:  # Ray gives its processes half a minute, which a busy machine may exceed.
+                ray.shutdown()
+                if attempt == 2 or "timed out during startup" not in str(error):
+                    raise
+        yield ray
+        ray.shutdown()
+
+    return started
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,8 @@
 """A real Ray cluster on this machine, with two workers."""
 
 import functools
-import logging
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +27,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[Any]:
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
-    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    for attempt in range(3):
-        try:
-            ray.init(
-                "local",
-                num_cpus=2,
-                num_gpus=1,
-                include_dashboard=False,
-                object_store_memory=100_000_000,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-            break
-        except Exception as error:  # Ray gives its processes half a minute, which a busy machine may exceed.
-            ray.shutdown()
-            if attempt == 2 or "timed out during startup" not in str(error):
-                raise
-    yield ray
-    ray.shutdown()
+def cluster(ray_cluster: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
+    with ray_cluster() as ray:
+        yield ray
 
 
 @pytest.mark.parametrize("with_output", [False, True])

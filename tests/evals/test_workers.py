@@ -1,8 +1,10 @@
 """Asking in worker processes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chunk_jobs import ask_twice
@@ -25,19 +27,9 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cluster() -> Iterator[None]:
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
-    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    for attempt in range(3):
-        try:
-            ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
-            break
-        except Exception as error:  # Ray gives its processes half a minute, which a busy machine may exceed.
-            ray.shutdown()
-            if attempt == 2 or "timed out during startup" not in str(error):
-                raise
-    yield
-    ray.shutdown()
+def cluster(ray_cluster: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
+    with ray_cluster() as ray:
+        yield ray
 
 
 def without_frames(outcomes: list[Outcome]) -> list[tuple[object, ...]]:

@@ -1,7 +1,8 @@
 """Sweeps of chains and of training runs on a real Ray cluster on this machine: the numbers of one process."""
 
-import logging
-import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 
@@ -13,26 +14,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster():
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
-    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    for attempt in range(3):
-        try:
-            ray.init(
-                "local",
-                num_cpus=2,
-                include_dashboard=False,
-                object_store_memory=100_000_000,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-            break
-        except Exception as error:  # Ray gives its processes half a minute, which a busy machine may exceed.
-            ray.shutdown()
-            if attempt == 2 or "timed out during startup" not in str(error):
-                raise
-    yield ray
-    ray.shutdown()
+def cluster(ray_cluster: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
+    with ray_cluster() as ray:
+        yield ray
 
 
 def test_chains_do_not_depend_on_the_workers(tmp_path):
