@@ -121,6 +121,28 @@ def test_add_token(run, tiny_llama):
     code, out, err = run(*words, "--sememes", "animal", "--output", "other")
     assert code == 2
     assert "--pieces-only gives no sense" in err
+    code, out, err = run("compress", "add-token", "made", "puppy", "--definition", "of the kind x", *with_lexicon)
+    assert code == 2
+    assert "no word of the definition 'of the kind x'" in err
+
+
+def test_words_are_looked_up(run):
+    code, out, err = run("compress", "sememes", "dogs", "breed", "--lexicon", "lexicon.tsv.gz")
+    assert code == 0, err
+    assert "animal, breed" in out
+    assert "Sememes themselves: breed." in out
+    code, out, _ = run("compress", "sememes", "dogs", "--lexicon", "lexicon.tsv.gz", "--json")
+    assert json.loads(out)["senses"] == {"dogs": [{"sememes": ["animal", "breed"], "lexname": "noun.animal"}]}
+    code, _, err = run("compress", "sememes", "dogfish", "--lexicon", "lexicon.tsv.gz")
+    assert code == 2
+    assert "the lexicon has no word 'dogfish'" in err
+
+
+def test_a_command_with_a_slip_is_not_taken_for_a_model(run):
+    code, _, err = run("compress", "compair", "some/model", "--ratios", 5)
+    assert code == 2
+    assert "no model 'compair'" in err
+    assert "Did you mean 'compare'" in err
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,17 @@ def test_rows_are_those_of_the_compressed_models(original, held_out, lexicon):
     assert found.to_dict()["verdict"] == found.verdict == best_buy(found.rows)
 
 
+def test_a_ratio_out_of_reach_costs_its_own_row_only(original, held_out):
+    with pytest.warns(UserWarning, match="svd-300 is left out: ratio is 300"):
+        found = compare(original, ["svd"], [2, 300], held_out)
+    assert [(one.method, one.ratio) for one in found.rows[1:]] == [("svd", 2.0)]
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(InputError, match="no method reaches any of the ratios"),
+    ):
+        compare(original, ["svd"], [300], held_out)
+
+
 def test_training_is_the_same_for_all_that_can_learn(original, held_out, text):
     stages = StagesConfig(state_steps=2, distil_steps=6, batch_size=2, length=16)
     found = compare(original, ["int4", "svd"], [3], held_out, texts=text, stages=stages)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from intarsia.compress.registry import METHODS, find_method
 from intarsia.compress.rivals import SVDEmbedding
 from intarsia.compress.see_methods import SEESettings, half_rank
 from intarsia.compress.units import LexiconMismatchWarning
-from intarsia.errors import ConfigError, InputError, ModelError, RunExistsError, UnknownNameError
+from intarsia.errors import ConfigError, DataError, InputError, ModelError, RunExistsError, UnknownNameError
 from intarsia.files import read_json
 from intarsia.models import CausalLM
 
@@ -143,6 +144,19 @@ def test_loading_by_name(word_llama):
     made = compress(word_llama, "svd", 3.0, device="cpu")
     assert made.model.config.method == "svd"
     assert len(made.tokenizer) == made.model.compressed.num_embeddings
+
+
+def test_a_table_of_morphemes_splits_its_words(original, settings, tmp_path):
+    (tmp_path / "morphemes.tsv").write_text("walks\twalk s\n")
+    made = [
+        compress_model(original, "see", 1.5, settings=replace(settings, morphemes=table, min_usage=1, steps=1))
+        for table in (None, str(tmp_path / "morphemes.tsv"))
+    ]
+    without, with_table = ([name for name in one.model.compressed.names if name.startswith("piece:")] for one in made)
+    assert "piece:walk" not in without
+    assert "piece:walk" in with_table
+    with pytest.raises(DataError, match="file not found"):
+        compress_model(original, "see", 1.5, settings=replace(settings, morphemes="none.tsv"))
 
 
 def test_padding_that_is_zero_stays_zero(original):

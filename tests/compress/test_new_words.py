@@ -66,6 +66,19 @@ def test_a_new_word_has_a_row_and_every_other_is_as_it_was(loaded, known, tmp_pa
     assert torch.equal(matrix_of(again)[:-1], after)
 
 
+def test_a_definition_says_what_sememes_would(original, known):
+    told = NewWord(word="doggoose", definitions=("an animal of the river",))
+    given = NewWord(word="catgoose", senses=(("animal", "water"),))
+    rows = add_words_to_model(original, [told, given], lexicon=known, config=CONFIG)
+    of_words = [{name for term in row.terms for name in term if name.startswith("sememe:")} for row in rows]
+    assert of_words[0] == of_words[1] == {"sememe:animal", "sememe:water"}
+    # What is nearest are words, and each once.
+    assert len(set(rows[0].nearest)) == len(rows[0].nearest)
+    assert all(known.lookup(word) for word in rows[0].nearest)
+    with pytest.raises(InputError, match="no lexicon to read definitions with"):
+        add_words_to_model(original, [NewWord(word="ratgoose", definitions=("an animal",))], config=CONFIG)
+
+
 def test_the_row_is_what_its_units_add(original, known):
     """Rows that are exactly sums of what their units say are predicted exactly, up to the ridge."""
     from intarsia.compress.units import UnitMap

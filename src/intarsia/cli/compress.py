@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from intarsia.errors import InputError
 if TYPE_CHECKING:
     from intarsia.compress.see_methods import SEESettings
     from intarsia.compress.stages_config import StagesConfig
+    from intarsia.compress.units import Lexicon
 
 _HELP = ("-h", "--help")
 
@@ -34,6 +36,8 @@ class ModelFirst(TyperGroup):
         found = super().get_command(ctx, cmd_name)
         if found is not None:
             return found
+        if get_close_matches(cmd_name, self.commands, n=1, cutoff=0.75) and not Path(cmd_name).exists():
+            ctx.fail(f"There is no command and no model {cmd_name!r}")  # which one was meant is added
         run: Any = copy.copy(super().get_command(ctx, "run"))
         make_context = run.make_context
 
@@ -250,6 +254,10 @@ def add_token(
         list[str] | None,
         typer.Option(help="Sememes of a sense, with commas; repeat for more senses. By default the lexicon's."),
     ] = None,
+    definition: Annotated[
+        list[str] | None,
+        typer.Option(help="A sense in words, of which the lexicon tells the sememes; repeat for more."),
+    ] = None,
     pieces: Annotated[str | None, typer.Option(help="Its parts, with commas; by default the tokenizer's.")] = None,
     lexicon: Annotated[
         Path | None, typer.Option(help="Lexicon of the vocabulary's words; by default WordNet's.")
@@ -261,27 +269,37 @@ def add_token(
 ) -> None:
     """Give a model a word it never saw: its row follows from sememes and pieces, nothing is trained.
 
-    [bold]Example[/bold]: intarsia compress add-token asset:smollm2-135m-instruct oncologist --sememes medicine,disease
-    --output runs/oncologist
+    [cyan]intarsia compress sememes WORD[/cyan] shows what sememes there are.
+
+    [bold]Example[/bold]: intarsia compress add-token asset:smollm2-135m-instruct oncologist
+    --definition "a physician who treats cancer" --output runs/oncologist
     """
     from intarsia.errors import RunExistsError
 
     if output.exists() and not overwrite and (not output.is_dir() or any(output.iterdir())):
         raise RunExistsError(output, what="a model or other files")
-    if pieces_only and (sememes or lexicon):
-        raise InputError("--pieces-only gives no sense, but a lexicon or sememes are given", fix="leave one out")
+    if pieces_only and (sememes or definition or lexicon):
+        raise InputError("--pieces-only gives no sense, but a lexicon or senses are given", fix="leave one out")
 
     from intarsia.compress.adding_tokens import NewWord
     from intarsia.compress.compressing import save_compressed
     from intarsia.compress.new_words import add_words_to_model
-    from intarsia.compress.units import Lexicon, default_lexicon
     from intarsia.models import load_causal_lm
     from intarsia.pipeline.progress import Stages
 
     senses = tuple(_words(sense) for sense in sememes) if sememes else () if pieces_only else None
-    known = None if pieces_only else Lexicon.read(lexicon) if lexicon else default_lexicon()
-    new = NewWord(word=word, senses=senses, pieces=_words(pieces) if pieces else None, starts_word=not inside)
+    new = NewWord(
+        word=word,
+        senses=senses,
+        definitions=tuple(definition or ()),
+        pieces=_words(pieces) if pieces else None,
+        starts_word=not inside,
+    )
     progress = Stages()
+    known = None
+    if not pieces_only:
+        with progress.stage("read the lexicon"):
+            known = _lexicon(lexicon)
     with progress.stage(f"load {model}"):
         loaded = load_causal_lm(model)
     with progress.stage(f"add {word}"), _plain_warnings():
@@ -294,10 +312,46 @@ def add_token(
     lines: list[dict[str, Any]] = [
         {"key": "token", "value": added.token_id},
         {"key": "terms", "value": "; ".join(" x ".join(term) for term in added.terms)},
-        {"key": "nearest tokens", "value": ", ".join(added.nearest)},
+        {"key": "nearest words", "value": ", ".join(added.nearest)},
         {"key": "output", "value": str(output)},
     ]
     console.print_table(lines, {"key": "", "value": ""})
+
+
+@app.command("sememes")
+def look_up(
+    words: Annotated[list[str], typer.Argument(help="Words, in any form.")],
+    lexicon: Annotated[Path | None, typer.Option(help="A lexicon; by default WordNet's.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look words up: their senses, the sememes of each, and whether a word is a sememe itself.
+
+    [bold]Example[/bold]: intarsia compress sememes physician cancer
+    """
+    known = _lexicon(lexicon)
+    senses = {word: known.lookup(word) for word in words}
+    themselves = [word for word in words if word.lower() in known.sememes]
+    for word, found in senses.items():
+        if not found and word not in themselves:
+            raise InputError(f"the lexicon has no word {word!r}", fix="look up a word of like meaning")
+    if json:
+        told = {word: [sense._asdict() for sense in found] for word, found in senses.items()}
+        console.print_json({"senses": told, "sememes_themselves": themselves})
+        return
+    lines = [
+        {"word": word, "sense": number, "sememes": ", ".join(sense.sememes), "class": sense.lexname}
+        for word, found in senses.items()
+        for number, sense in enumerate(found, start=1)
+    ]
+    console.print_table(lines, {"word": "word", "sense": "sense", "sememes": "sememes", "class": "class"})
+    if themselves:
+        console.out().print(f"Sememes themselves: {', '.join(themselves)}.", soft_wrap=True)
+
+
+def _lexicon(path: Path | None) -> "Lexicon":
+    from intarsia.compress.units import Lexicon, default_lexicon
+
+    return Lexicon.read(path) if path else default_lexicon()
 
 
 @contextmanager

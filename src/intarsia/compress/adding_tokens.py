@@ -16,6 +16,7 @@ from torch import Tensor
 
 from intarsia.compress.term_table import TermTable
 from intarsia.compress.units.copies import Copying, cycle_terms, hashed_copies, repeat_terms
+from intarsia.compress.units.definitions import sememes_of_definition
 from intarsia.compress.units.lexicon import Lexicon, Sense
 from intarsia.compress.units.pieces import Segmenter, segmenter_of
 from intarsia.compress.units.row_regression import PENALTY, RowRegression
@@ -33,12 +34,14 @@ class NewWord:
         word: The word as it is written.
         senses: Sememes of each of its senses, the most characteristic first; None looks the word up in a lexicon. No
             sense at all leaves its pieces to say everything.
+        definitions: What further senses mean, in words of which a lexicon tells the sememes; there must be one.
         pieces: Its parts in order, or None to split it as the vocabulary's words are split.
         starts_word: Whether it stands after a space.
     """
 
     word: str
     senses: tuple[tuple[str, ...], ...] | None = None
+    definitions: tuple[str, ...] = ()
     pieces: tuple[str, ...] | None = None
     starts_word: bool = True
 
@@ -163,18 +166,24 @@ def word_terms(units: UnitMap, word: NewWord, *, lexicon: Lexicon | None, segmen
 
 
 def _senses(units: UnitMap, word: NewWord, lexicon: Lexicon | None) -> tuple[Sense, ...]:
-    if word.senses is None:
-        senses = lexicon.lookup(word.word) if lexicon is not None else ()
-        # A sememe that no token of the vocabulary has was never trained.
-        return tuple(
-            sense._replace(sememes=tuple(name for name in sense.sememes if f"sememe:{name}" in units.index))
-            for sense in senses
-        )
     sememes = {name.partition(":")[2] for name in units.names if kind_of(name) == "sememe"}
-    for name in (name for sense in word.senses for name in sense):
+
+    def trained(names: Sequence[str]) -> tuple[str, ...]:
+        # A sememe that no token of the vocabulary has was never trained.
+        return tuple(name for name in names if name in sememes)
+
+    for name in (name for sense in word.senses or () for name in sense):
         if name not in sememes:
             _refuse_sememe(name, sememes, lexicon, where=f"senses of {word.word!r}")
-    return tuple(Sense(sense, _likeliest_class(units, sense)) for sense in word.senses)
+    told = list(word.senses or ())
+    if word.definitions and lexicon is None:
+        raise InputError("there is no lexicon to read definitions with", where=f"{word.word!r}", fix="give sememes")
+    if lexicon is not None:
+        told += [trained(sememes_of_definition(text, lexicon)) for text in word.definitions]
+        if word.senses is None and not told:
+            found = lexicon.lookup(word.word)
+            return tuple(sense._replace(sememes=trained(sense.sememes)) for sense in found)
+    return tuple(Sense(sense, _likeliest_class(units, sense)) for sense in told)
 
 
 def _refuse_sememe(name: str, sememes: set[str], lexicon: Lexicon | None, *, where: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +21,7 @@ from intarsia.compress.see_methods import SEESettings, lexicon_of
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.training import prepare_states, stages_for, train_stages
 from intarsia.engine import stable_key
-from intarsia.errors import InputError
+from intarsia.errors import ConfigError, InputError
 from intarsia.files import read_json, write_json
 from intarsia.models import CausalLM
 from intarsia.models.lower_states import weights_digest
@@ -116,7 +117,7 @@ def compare(
         stage: Opens a stage of progress with a title and a number of steps; see `intarsia.pipeline.progress`.
 
     Raises:
-        InputError: If there is no method or ratio, or texts are missing for the stages.
+        InputError: If there is no method or ratio, texts are missing for the stages, or no ratio can be reached.
         UnknownNameError: If there is no such method.
         DataError: If settings weight tokens by how often they occur, but there is no text.
     """
@@ -141,9 +142,16 @@ def compare(
                 if own is not None:
                     with stage("states of the original", own.rows) as advance:
                         prepare_states(loaded, texts, own, training, advance)
-                row = _measure(loaded, method, ratio, held_out, texts, own, settings, seed, counts, training, stage)
+                try:
+                    row = _measure(loaded, method, ratio, held_out, texts, own, settings, seed, counts, training, stage)
+                except ConfigError as error:
+                    # A ratio that one method cannot reach is no reason to lose the others.
+                    warnings.warn(f"{name} is left out: {error.what}", stacklevel=2)
+                    continue
                 write_json(kept, asdict(row))
             rows.append(ComparisonRow(**read_json(kept)))
+    if len(rows) == 1:
+        raise InputError("no method reaches any of the ratios", fix="give smaller ratios")
     count = held_out.shape[0] * (held_out.shape[1] - 1)
     return Comparison([rows[0], *sorted(rows[1:], key=lambda row: -row.bytes)], count)
 

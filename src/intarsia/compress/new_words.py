@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from tokenizers import AddedToken
 from torch import Tensor, nn
 
@@ -24,7 +24,8 @@ class AddedWord(NamedTuple):
         word: The word.
         token_id: Its token.
         terms: The units of its terms, by their names.
-        nearest: The tokens whose rows are nearest to its own, by the cosine of what the mean row leaves.
+        nearest: The words of the vocabulary whose rows are nearest to its own, by the cosine of what the mean row
+            leaves; with a lexicon, those that it has.
     """
 
     word: str
@@ -67,12 +68,14 @@ def add_words_to_model(
     _set_rows(model, {token_id: [part[place] for part in rows] for place, token_id in enumerate(ids)})
     tokenizer.add_tokens(new)
     grown = _matrices(model)[0]
+    # Fragments of words are near to anything that is rare; a vocabulary of bytes has nothing else.
+    words_of = next(kind for kind in (units.found, units.words, units.mask.any(1)) if bool(kind.any()))
     return [
         AddedWord(
             word.word,
             token_id,
             [list(term) for term in word_terms(units, word, lexicon=lexicon, segmenter=segmenter)],
-            _nearest(grown, token_id, tokenizer),
+            _nearest(grown, token_id, words_of, tokenizer),
         )
         for word, token_id in zip(words, ids, strict=True)
     ]
@@ -126,11 +129,13 @@ def _write(matrix: Tensor, rows: Mapping[int, Tensor]) -> None:
         matrix[token] = row.to(matrix)
 
 
-def _nearest(matrix: Float[Tensor, "vocab dim"], token_id: int, tokenizer: Any, *, count: int = 6) -> list[str]:
+def _nearest(
+    matrix: Float[Tensor, "vocab dim"], token_id: int, words: Bool[Tensor, "known"], tokenizer: Any, *, count: int = 6
+) -> list[str]:
     directions = nn.functional.normalize(matrix - matrix.mean(0), dim=-1)
-    cosines = directions @ directions[token_id]
-    cosines[token_id] = -2.0
-    # Rows that no token has are no neighbours.
-    cosines[max(tokenizer.get_vocab().values()) + 1 :] = -2.0
-    nearest = torch.topk(cosines, min(count, len(cosines) - 1)).indices.tolist()
-    return list(dict.fromkeys(str(tokenizer.decode([index])).strip() for index in nearest))
+    candidates = words.nonzero().flatten()
+    candidates = candidates[candidates != token_id]
+    cosines = directions[candidates] @ directions[token_id]
+    # A word in capitals, with and without a space is one word.
+    nearest = candidates[cosines.argsort(descending=True)[: 8 * count]].tolist()
+    return list(dict.fromkeys(str(tokenizer.decode([index])).strip().lower() for index in nearest))[:count]

@@ -94,7 +94,7 @@ def test_rows_that_no_token_has_share_a_term():
 
 def test_rare_pieces_are_cut_to_a_beginning_that_others_use():
     tokens = ["Ġdog", "Ġdogs", "Ġdoggish", "Ġdoggy"]
-    whole, cut = units_of(tokens), units_of(tokens, config=UnitConfig(min_usage=2))
+    whole, cut = (units_of(tokens, config=UnitConfig(min_usage=least)) for least in (1, 2))
     assert terms(whole, "Ġdoggish", tokens)[1] == ("piece:dog", "piece:g", "piece:ish")
     assert terms(cut, "Ġdoggish", tokens)[1] == ("piece:dog", "piece:g", "piece:i")
     assert cut.statistics().units["piece"] == whole.statistics().units["piece"]
@@ -140,7 +140,8 @@ def test_a_saved_map_is_the_same(tmp_path):
 def test_the_longest_known_piece_is_taken():
     segmenter = longest_match_segmenter(["dog", "walk", "##s", "##ing", "##er", "##ers"], TokenStyle.WORDPIECE)
     tokens = ["walk", "walkers", "##ers", "dogx"]
-    unit_map = UnitMap.from_vocabulary(tokens, segmenter=segmenter, style=TokenStyle.WORDPIECE)
+    config = UnitConfig(min_usage=1)
+    unit_map = UnitMap.from_vocabulary(tokens, None, config, segmenter=segmenter, style=TokenStyle.WORDPIECE)
     assert [terms(unit_map, token, tokens)[1] for token in tokens] == [
         ("piece:walk", "pad:2", "pad:3"),
         ("piece:walk", "piece:ers", "pad:3"),

@@ -34,7 +34,7 @@ class UnitConfig:
     merges: int = 4000
     parts: tuple[Part, ...] = PARTS
     exact_tokens: int = 0
-    min_usage: int = 1
+    min_usage: int = 2
 
     def __post_init__(self) -> None:
         lowest = {"order": 2, "senses": 0, "merges": 0, "exact_tokens": 0, "min_usage": 1}

@@ -147,8 +147,10 @@ def read_morphemes(path: str | Path) -> dict[str, tuple[str, ...]]:
     """Reads a table of morphemes: word, tab, its morphemes; `@@` after what goes on is dropped. A header is skipped.
 
     Raises:
-        DataError: If a row is malformed; the message names its line.
+        DataError: If there is no such file, or a row is malformed; the message names its line.
     """
+    if not Path(path).is_file():
+        raise DataError("file not found", file=path)
     found = {}
     for line, cells in read_rows(Path(path)):
         if len(cells) != 2 or not cells[1].split():

@@ -15,6 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from intarsia.compress.units.definitions import FUNCTION_WORDS
 from intarsia.compress.units.inflection import base_forms
 from intarsia.compress.units.lexicon import SEMEMES, SENSES, Lexicon, Sense
 from intarsia.errors import DataError, InputError
@@ -35,19 +36,6 @@ _SENSE_TYPES = {"1": "n", "2": "v", "3": "a", "4": "r", "5": "a"}
 _HYPERNYMS = ("@", "@i")
 _SYNONYMS = 2
 _WORD = re.compile(r"[a-z]+")
-
-# Words of definitions that say how its other words hang together, not what they mean.
-_FUNCTION_WORDS = """
-    a about above after against all along also although am among an and another any are around as at be became
-    because become been before being below between both but by can could did do does doing done down during each
-    either especially etc every few for from further had has have having he her here hers him his how however i if
-    in into is it its itself least less many may me might more most much must my neither no nor not now of off often
-    on once one ones only onto or other others our out over own same shall she should since so some something
-    someone somewhat such than that the their them themselves then there these they this those through thus to
-    together too toward towards under until up upon us usually very was we were what when where whether which while
-    who whom whose why will with within without would yet you your
-"""
-_FUNCTION = frozenset(_FUNCTION_WORDS.split())
 
 
 class Synset(NamedTuple):
@@ -268,4 +256,4 @@ def _base_form(wordnet: WordNet) -> Callable[[str], str]:
 
 
 def _is_content(word: str, wordnet: WordNet) -> bool:
-    return word not in _FUNCTION and any(sense[1] in _CONTENT for sense in wordnet.senses[word])
+    return word not in FUNCTION_WORDS and any(sense[1] in _CONTENT for sense in wordnet.senses[word])
