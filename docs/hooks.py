@@ -92,7 +92,7 @@ def benchmark(name: str) -> str:
             f"{key.replace('_', ' ')} {value if isinstance(value, str) else _number(value)}"
             for key, value in others.items()
         )
-        rows.append([row["what"], ours, other, f"{row['ratio']:.2f}", notes])
+        rows.append([row["what"], ours, other, f"{row['ratio']:.{2 if row['ratio'] < 0.995 else 3}g}", notes])
     return _table(["ours, beside the other", "ours", "other", "ratio", ""], rows)
 
 
@@ -310,6 +310,6 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    # Within code, entities would be shown as they are written, so there the bar is escaped.
+    # Within code, entities and escapes would be shown as they are written; a bar in it ends no cell.
     text = "–" if value is None else " ".join(str(value).split())
-    return text.replace("|", "\\|") if text.startswith("`") else html.escape(text, quote=False).replace("|", "&#124;")
+    return text if text.startswith("`") else html.escape(text, quote=False).replace("|", "&#124;")
