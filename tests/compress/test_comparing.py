@@ -94,7 +94,7 @@ def test_rows_are_those_of_the_compressed_models(original, held_out, lexicon):
 
 
 def test_a_ratio_out_of_reach_costs_its_own_row_only(original, held_out):
-    with pytest.warns(UserWarning, match="svd-300 is left out: ratio is 300"):
+    with pytest.warns(UserWarning, match="svd at 300x is left out: ratio is 300"):
         found = compare(original, ["svd"], [2, 300], held_out)
     assert [(one.method, one.ratio) for one in found.rows[1:]] == [("svd", 2.0)]
     with (

@@ -145,8 +145,10 @@ def compare(
                 try:
                     row = _measure(loaded, method, ratio, held_out, texts, own, settings, seed, counts, training, stage)
                 except ConfigError as error:
+                    if ratio is None:
+                        raise
                     # A ratio that one method cannot reach is no reason to lose the others.
-                    warnings.warn(f"{name} is left out: {error.what}", stacklevel=2)
+                    warnings.warn(f"{method} at {ratio:g}x is left out: {error.what}", stacklevel=2)
                     continue
                 write_json(kept, asdict(row))
             rows.append(ComparisonRow(**read_json(kept)))
