@@ -14,6 +14,7 @@ from intarsia.compress.texts import token_counts
 from intarsia.errors import ConfigError, DataError, RunExistsError, UnknownNameError
 from intarsia.files import read_json
 from intarsia.models import load_causal_lm
+from intarsia.models.model_card import read_model_card
 
 STAGES = StagesConfig(state_steps=2, distil_steps=2, batch_size=2, length=16)
 
@@ -45,6 +46,10 @@ def test_everything_is_in_the_folder(word_llama, text, tmp_path):
     assert written == {name: value for name, value in done.to_dict().items() if name != "output"}
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert model.config.statistics["centred_error"] == done.rows[-1].centred_error, "measured after training"
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert read_model_card(tmp_path / "model")["library_name"] == "transformers"
+    assert f"{written['statistics']['byte_ratio']:.1f} times less" in card
+    assert "import intarsia" in card
     assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing else is left"
 
 

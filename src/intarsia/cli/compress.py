@@ -305,7 +305,7 @@ def add_token(
     with progress.stage(f"add {word}"), _plain_warnings():
         (added,) = add_words_to_model(loaded, [new], lexicon=known)
     with progress.stage(f"write {output}"):
-        save_compressed(loaded, output, overwrite=overwrite)
+        save_compressed(loaded, output, source=model, overwrite=overwrite)
     if json:
         console.print_json({**added._asdict(), "output": str(output)})
         return

@@ -27,7 +27,9 @@ from intarsia.errors import ModelError, RunExistsError
 from intarsia.files import atomic_folder, write_json
 from intarsia.models import CausalLM, load_causal_lm
 from intarsia.models.folders import check_finite_tensor
+from intarsia.models.model_card import write_card
 from intarsia.models.progress_bars import without_progress_bars
+from intarsia.models.sources import resolve
 
 Ref = str | os.PathLike[str]
 Progress = Callable[[int], None]
@@ -237,7 +239,12 @@ def report_on(model: CompressedForCausalLM, matrix: Float[Tensor, "vocab dim"]) 
 
 
 def save_compressed(
-    loaded: CausalLM, output: str | os.PathLike[str], *, files: Mapping[str, Any] | None = None, overwrite: bool = False
+    loaded: CausalLM,
+    output: str | os.PathLike[str],
+    *,
+    files: Mapping[str, Any] | None = None,
+    source: Ref | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Saves a compressed model and its tokenizer as a folder that everything that knows transformers loads.
 
@@ -245,6 +252,7 @@ def save_compressed(
         loaded: What `compress` gave.
         output: Where to; written whole or not at all.
         files: JSON values to write beside the model, by file name.
+        source: What the model was made of, for its card.
         overwrite: Whether a folder that stands there is replaced.
 
     Raises:
@@ -258,7 +266,43 @@ def save_compressed(
         loaded.tokenizer.save_pretrained(folder)
         for name, value in (files or {}).items():
             write_json(folder / name, value)
+        if isinstance(loaded.model, CompressedForCausalLM):
+            _write_card(folder, loaded.model.config, source)
     return output
+
+
+_CARD = """# A model with a compressed embedding
+
+The embedding of {of} compressed by `{method}`: {bytes:.3g} MB, {times:.1f} times less than in float32. The whole model
+is {model_times:.2f} times smaller.
+
+Its class comes with Intarsia:
+
+```python
+import intarsia
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+```
+"""
+
+
+def _write_card(folder: Path, config: CompressedConfig, source: Ref | None) -> None:
+    """What someone finds who gets the folder without a word."""
+    facts: dict[str, Any] = {"library_name": "transformers", "tags": ["intarsia", "compressed-embedding"]}
+    if source is not None:
+        found = resolve(source)
+        facts |= {"base_model": found.ref} if found.kind == "hub" else {}
+        facts |= {"license": found.licence} if found.licence else {}
+    text = _CARD.format(
+        of="a model" if source is None else f"`{source}`",
+        method=config.method,
+        bytes=config.statistics["bytes"] / 1e6,
+        times=config.statistics["byte_ratio"],
+        model_times=config.statistics["model_byte_ratio"],
+    )
+    write_card(folder, facts, text)
 
 
 def _sharing_weights(model: PreTrainedModel) -> PreTrainedModel:

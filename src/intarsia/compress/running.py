@@ -157,7 +157,7 @@ def run_compression(
         RESULT: {name: value for name, value in result.to_dict().items() if name != "output"},
     }
     with stage(f"write {output}", None):
-        save_compressed(compressed, output, files=files, overwrite=overwrite)
+        save_compressed(compressed, output, files=files, source=model, overwrite=overwrite)
     shutil.rmtree(work, ignore_errors=True)
     return result
 

@@ -1,5 +1,6 @@
 """The few facts Intarsia reads from and writes to a model card (the front matter of `README.md`)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ def read_licence(folder: Path) -> str | None:
 def write_model_card(folder: Path, *, source: str, licence: str | None) -> None:
     """Writes the card of a converted model: where it came from, and under which licence."""
     facts = {"source": source} | ({"license": licence} if licence else {})
-    front_matter = yaml.safe_dump(facts, sort_keys=True, allow_unicode=True)
-    text = f"---\n{front_matter}---\n\nConverted by Intarsia from `{source}`.\n"
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_card(folder, facts, f"Converted by Intarsia from `{source}`.\n")
+
+
+def write_card(folder: Path, facts: Mapping[str, Any], text: str) -> None:
+    """Writes a folder's `README.md`: facts as its front matter, and text (Markdown)."""
+    front_matter = yaml.safe_dump(dict(facts), sort_keys=True, allow_unicode=True)
+    (folder / "README.md").write_text(f"---\n{front_matter}---\n\n{text}", encoding="utf-8")
