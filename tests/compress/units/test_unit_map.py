@@ -273,7 +273,7 @@ def test_the_units_of_smollm2_are_those_measured_before():
         pytest.skip(error.what)
     if not folder.is_dir():
         pytest.skip("the reference lexicon is not on this machine")
-    unit_map = UnitMap.from_tokenizer(tokenizer, Lexicon.read(folder))
+    unit_map = UnitMap.from_tokenizer(tokenizer, Lexicon.read(folder), UnitConfig(min_usage=1))
     found = unit_map.statistics()
     assert found.tokens == 49152
     assert found.words == pytest.approx(44946, abs=50)
