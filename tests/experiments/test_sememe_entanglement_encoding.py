@@ -93,6 +93,7 @@ def settings(folder):
             "candidates": 20,
             "fit": {"steps": 3, "batch_size": 64},
             "units": {"merges": 60, "min_usage": 2},
+            "row_units": {"merges": 60},
             "text_rows": 2,
             "length": 32,
         },

@@ -75,7 +75,8 @@ class UnseenRecipe:
         parameters: Numbers that are trained by fits, at most.
         candidates: Rows among which the place of the right one is looked for.
         fit: Steps, rate and batch.
-        units: How tokens are made of units.
+        units: How tokens are made of units, for fits.
+        row_units: Likewise, for the regression of rows on units.
         penalties: Of the regression on units; the best on a part of the known words is taken, for each system.
         text: Text on which a model with predicted rows is measured; by default the recipe's.
         text_rows: Rows of it.
@@ -88,6 +89,7 @@ class UnseenRecipe:
     candidates: int = 1000
     fit: FitConfig = field(default_factory=FitConfig)
     units: UnitConfig = field(default_factory=UnitConfig)
+    row_units: UnitConfig = field(default_factory=UnitConfig)
     penalties: tuple[float, ...] = (3.0, 10.0, 30.0)
     text: str = ""
     text_rows: int = 12

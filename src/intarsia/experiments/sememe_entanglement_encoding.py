@@ -279,6 +279,7 @@ def _unseen(recipe: "SEERecipe", context: Context, out: _Findings, loaded: _Late
     from intarsia.experiments import _see_systems as systems
 
     made = _Late(lambda: studies.vocabulary_of(loaded(), part.tokens, lexicon(), part.units))
+    made_for_rows = _Late(lambda: studies.vocabulary_of(loaded(), part.tokens, lexicon(), part.row_units))
 
     def fit(system: str, seed: int) -> dict[str, Any]:
         vocabulary, matrix = made()
@@ -286,7 +287,7 @@ def _unseen(recipe: "SEERecipe", context: Context, out: _Findings, loaded: _Late
         return studies.unseen_fit(vocabulary, matrix, system, known, seed, part)
 
     def new_words(seed: int) -> dict[str, Any]:
-        vocabulary, matrix = made()
+        vocabulary, matrix = made_for_rows()
         return studies.new_word_study(loaded(), vocabulary, matrix, seed, part)
 
     seeds = [context.seed + offset for offset in recipe.seeds]
