@@ -114,7 +114,7 @@ def _result(result: dict[str, Any]) -> str:
                 ["claim", "source", "here", "evidence"],
                 [
                     [claim["text"], claim["source"], f"**{verdicts[claim['holds']]}**", claim["evidence"]]
-                    for claim in result["claims"]
+                    for claim in sorted(result["claims"], key=lambda claim: claim["holds"] is None)
                 ],
             ),
         ]

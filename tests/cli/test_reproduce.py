@@ -34,7 +34,7 @@ def toy(tmp_path, monkeypatch):
 def test_reproduce_writes_result_and_report(toy):
     result = CliRunner().invoke(app, ["reproduce", "toy", "--seed", "1"])
     assert result.exit_code == 0, result.output
-    assert "holds: It works yes" in result.stdout
+    assert "holds: It works: yes" in result.stdout
     assert "thinking" in result.stderr
     content = json.loads((toy / "results/toy/laptop.json").read_text())
     assert content["command"] == "intarsia reproduce toy --scale laptop --seed 1"

@@ -20,7 +20,7 @@ from intarsia.experiments.report import (
     write_duration,
     write_report,
 )
-from intarsia.experiments.result_page import count_claims, result_report
+from intarsia.experiments.result_page import count_claims, judged_first, result_report
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -235,3 +235,12 @@ def test_count_claims_of_none():
 def test_an_empty_folder_has_no_report(tmp_path):
     with pytest.raises(InputError, match="no result files"):
         rebuild(tmp_path)
+
+
+def test_claims_that_were_not_judged_come_last():
+    claims = [
+        Claim("open", "Not looked at", "Table 1"),
+        Claim("no", "Fails", "Table 1", False, "1 < 2"),
+        Claim("yes", "Holds", "Table 1", True, "2 > 1"),
+    ]
+    assert [claim.id for claim in judged_first(claims)] == ["no", "yes", "open"]

@@ -43,7 +43,7 @@ def reproduce(
     if slug is None:
         raise InputError("no experiment given", fix="name one, or see `intarsia reproduce --list`")
     from intarsia.experiments import read_result, run_experiment, work_folder
-    from intarsia.experiments.result_page import count_claims
+    from intarsia.experiments.result_page import count_claims, judged_first
 
     path = run_experiment(slug, scale, seed, engine=engine, results=output, overwrite=overwrite, progress=_say_progress)
     result = read_result(path)
@@ -51,9 +51,9 @@ def reproduce(
         console.print_json(result.to_json())
         return
     _print_rows(result.rows)
-    for claim in result.claims:
+    for claim in judged_first(result.claims):
         verdict = {True: "holds", False: "does not hold", None: "not judged"}[claim.holds]
-        console.out().print(f"{verdict}: {claim.text} {claim.evidence}", markup=False, soft_wrap=True)
+        console.out().print(f"{verdict}: {claim.text}: {claim.evidence}", markup=False, soft_wrap=True)
     if result.claims:
         console.out().print(f"claims that hold: {count_claims(result.claims)}")
     console.out().print(f"result: {path}", markup=False, soft_wrap=True)

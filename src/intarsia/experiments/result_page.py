@@ -20,7 +20,9 @@ def result_report(result: Result, figures: Sequence[Figure] = ()) -> Report:
     title, paper = _title_and_paper(result.experiment)
     sections = [Section("Numbers", _READING, tables=_tables(result.rows))]
     if result.claims:
-        sections.insert(0, Section("Claims", "What the paper states, and whether it held here.", claims=result.claims))
+        sections.insert(
+            0, Section("Claims", "What the paper states, and whether it held here.", claims=judged_first(result.claims))
+        )
     if figures:
         sections.append(Section("Pictures", figures=figures))
     if result.notes:
@@ -68,7 +70,7 @@ def results_report(folder: str | Path) -> Report:
             Section(
                 f"{title}, {result.scale} scale",
                 "\n\n".join([paper, *result.notes]),
-                claims=result.claims,
+                claims=judged_first(result.claims),
                 tables=_tables(result.rows),
                 provenance=_provenance(result),
             )
@@ -84,6 +86,11 @@ def find_results(folder: str | Path) -> list[Result]:
     """
     paths = sorted(Path(folder).rglob("*.json"))
     return [read_result(path) for path in paths if is_result(files.read_json(path))]
+
+
+def judged_first(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims in their order, those that a run could not judge behind the others."""
+    return sorted(claims, key=lambda claim: claim.holds is None)
 
 
 def count_claims(claims: Sequence[Claim]) -> str:
