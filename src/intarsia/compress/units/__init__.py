@@ -33,6 +33,7 @@ _HOMES = {
     "private_units": "special_cases",
     "read_morphemes": "pieces",
     "segmenter_of": "pieces",
+    "sememes_of_definition": "definitions",
     "table_segmenter": "pieces",
     "unit_features": "row_regression",
     "word_segmenter": "pieces",
