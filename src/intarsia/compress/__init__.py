@@ -18,6 +18,7 @@ _HOMES = {
     "FitConfig": "fitting",
     "FitReport": "fitting",
     "METHODS": "registry",
+    "NewWord": "adding_tokens",
     "SEEConfig": "config",
     "SEEEmbedding": "see_embedding",
     "SEEHead": "see_head",
