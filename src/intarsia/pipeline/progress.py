@@ -37,7 +37,7 @@ class Stages:
             nonlocal done, said
             bars.advance(task, count)
             done += count
-            if not self._console.is_terminal and time.perf_counter() - said > _SECONDS and done != total:
+            if not self._console.is_terminal and time.perf_counter() - said > _SECONDS and 0 < done != total:
                 said = time.perf_counter()
                 self.note(f"{title}: {done}{f' of {total}' if total else ''}, {said - start:.0f} s")
 
