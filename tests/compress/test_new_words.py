@@ -10,7 +10,7 @@ from intarsia.compress.adding_tokens import NewWord
 from intarsia.compress.compressing import compress_model, save_compressed
 from intarsia.compress.new_words import add_words_to_model
 from intarsia.compress.see_methods import SEESettings
-from intarsia.compress.units import Lexicon, UnitConfig
+from intarsia.compress.units import Lexicon, Sense, UnitConfig
 from intarsia.errors import InputError, ModelError, UnknownNameError
 from intarsia.models import CausalLM
 
@@ -77,6 +77,10 @@ def test_a_definition_says_what_sememes_would(original, known):
     assert all(known.lookup(word) for word in rows[0].nearest)
     with pytest.raises(InputError, match="no lexicon to read definitions with"):
         add_words_to_model(original, [NewWord(word="ratgoose", definitions=("an animal",))], config=CONFIG)
+    other = Lexicon({**known.senses, "quartz": (Sense(("mineral",)),)}, known.irregular)
+    unseen = NewWord(word="ratgoose", definitions=("a mineral",))
+    with pytest.raises(InputError, match="no token of the vocabulary has a sememe of the definition 'a mineral'"):
+        add_words_to_model(original, [unseen], lexicon=other, config=CONFIG)
 
 
 def test_the_row_is_what_its_units_add(original, known):

@@ -60,14 +60,13 @@ def test_all_expectations_are_those_of_qiskit(qiskit):
 
 
 def test_qiskit_circuits_are_imported(qiskit):
-    from qiskit.circuit import Parameter
-    from qiskit.circuit.library import efficient_su2
+    from qiskit.circuit import Parameter, library
     from qiskit.quantum_info import Operator
 
     block = qiskit.QuantumCircuit(2, name="block")
     block.ry(0.4, 0)
     block.cx(0, 1)
-    layers = efficient_su2(3, reps=1)
+    layers = library.efficient_su2(3, reps=1)
     circuit = qiskit.QuantumCircuit(3, 1)
     circuit.compose(layers.assign_parameters(np.linspace(0.1, 3, layers.num_parameters)), inplace=True)
     circuit.append(block.to_gate().control(1), [2, 0, 1])

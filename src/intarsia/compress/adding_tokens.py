@@ -139,7 +139,8 @@ def word_terms(units: UnitMap, word: NewWord, *, lexicon: Lexicon | None, segmen
 
     Raises:
         UnknownNameError: If a given sememe or piece is none of the units.
-        InputError: If the word has nothing that any token of the vocabulary has.
+        InputError: If the word, or a definition of it, has nothing that any token of the vocabulary has, or there is no
+            lexicon to read definitions with.
     """
     senses = _senses(units, word, lexicon)
     token = read_token(write_token(word.word, units.style, starts_word=word.starts_word), units.style)
@@ -179,7 +180,15 @@ def _senses(units: UnitMap, word: NewWord, lexicon: Lexicon | None) -> tuple[Sen
     if word.definitions and lexicon is None:
         raise InputError("there is no lexicon to read definitions with", where=f"{word.word!r}", fix="give sememes")
     if lexicon is not None:
-        told += [trained(sememes_of_definition(text, lexicon)) for text in word.definitions]
+        for text in word.definitions:
+            known = trained(sememes_of_definition(text, lexicon))
+            if not known:
+                raise InputError(
+                    f"no token of the vocabulary has a sememe of the definition {text!r}",
+                    where=f"{word.word!r}",
+                    fix="use other words, or give sememes",
+                )
+            told.append(known)
         if word.senses is None and not told:
             found = lexicon.lookup(word.word)
             return tuple(sense._replace(sememes=trained(sense.sememes)) for sense in found)
