@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from intarsia.compress.evaluating import Size, matrix_quality, text_quality
+from intarsia.compress.evaluating import Size, matrix_quality, text_quality, token_losses
 from intarsia.compress.texts import read_texts, token_rows
 from intarsia.errors import DataError
 
@@ -44,6 +44,8 @@ def test_perplexity_is_that_of_the_next_tokens(original):
     with torch.no_grad():
         log_probs = original.model(input_ids=rows).logits[:, :-1].log_softmax(-1)
     expected = -log_probs.gather(-1, rows[:, 1:, None]).mean()
+    one_by_one = token_losses(original.model, rows, batch_size=3)
+    torch.testing.assert_close(one_by_one, -log_probs.gather(-1, rows[:, 1:, None])[..., 0], rtol=1e-4, atol=1e-5)
     assert found.tokens == 30
     assert found.cross_entropy == pytest.approx(float(expected), rel=1e-5)
     assert found.perplexity == pytest.approx(math.exp(found.cross_entropy))

@@ -117,7 +117,12 @@ def test_files_are_streamed(tmp_path):
         ("a.txt", "a", "cannot read files named '.txt'", "a.txt"),
         ("a.jsonl", b"\xff\xfe", "not UTF-8 text", "a.jsonl"),
         ("a.jsonl.gz", b"plain", "not a complete gzip file", "a.jsonl.gz"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "a", "label": "b"}' * 9, mtime=0)[:-9], "not a complete gzip", "a.jsonl.gz"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b'{"text": "a", "label": "b"}' * 9, mtime=0)[:-9],
+            "not a complete gzip",
+            "a.jsonl.gz",
+        ),
     ],
 )
 def test_bad_files_are_explained(tmp_path, name, content, message, where):

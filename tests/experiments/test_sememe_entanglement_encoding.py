@@ -140,6 +140,7 @@ def test_every_part_gives_rows_and_judges_its_claims(finished):
     assert [id for id, claim in judged.items() if claim.holds is None] == [
         "high-ratio-classifier",
         "hybrid-stages",
+        "meaning-in-stages",
         "int4",
         "translation",
     ]
@@ -179,6 +180,35 @@ def test_training_starts_at_the_fit_and_has_a_curve(finished):
     assert [point["step"] for point in stage["curve"]] == [0, 1, 2, 3, 4]
     row = next(row for row in outcome.rows if row.system == "see 1.5x, fit alone")
     assert row.measured == pytest.approx(stage["curve"][0]["held_out_ce"])
+
+
+def test_what_is_reported_of_training_is_of_rows_the_curve_does_not_see(finished):
+    outcome, folder = finished
+    from intarsia.files import read_json
+
+    losses = read_json(folder / "stages" / "stages-see-1.5x.json")["losses"]
+    row = next(row for row in outcome.rows if row.system == "see 1.5x, trained")
+    assert (row.n, row.measured) == (len(losses), pytest.approx(sum(losses) / len(losses)))
+    assert row.n > 2
+    assert row.low < row.measured < row.high
+
+
+@pytest.mark.parametrize(("noise", "holds"), [(0.1, True), (3.0, False)])
+def test_a_lead_after_training_has_to_be_clear_of_what_other_text_would_change(noise, holds):
+    from intarsia.experiments._see_recipe import StagesRecipe
+    from intarsia.experiments.sememe_entanglement_encoding import _judge_stages
+
+    draw = random.Random(0)
+    svd = [draw.gauss(5, 1) for _ in range(16)]
+    found = {
+        "svd 10x": {"losses": svd},
+        "see 10x": {"losses": [loss - 0.3 + draw.gauss(0, noise) for loss in svd]},
+        "hybrid 10x": {"losses": svd},
+        "int4": {"losses": [loss - 1 for loss in svd]},
+    }
+    judged = _judge_stages(StagesRecipe(methods={"10": ["see", "hybrid", "svd"]}), found)
+    assert {id: held for id, (held, _) in judged.items()} == {"stages": holds, "hybrid-stages": False, "int4": False}
+    assert "see 10x against svd 10x" in judged["stages"][1]
 
 
 def test_a_run_that_goes_on_gives_the_same(finished, paths):

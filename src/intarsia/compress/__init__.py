@@ -40,6 +40,7 @@ _HOMES = {
     "schmidt_coefficients": "entanglement",
     "schmidt_rank": "entanglement",
     "text_quality": "evaluating",
+    "token_losses": "evaluating",
     "train_stages": "training",
 }
 

@@ -125,7 +125,6 @@ def _neighbour_overlap(original: Tensor, compressed: Tensor, chosen: Tensor, *, 
     return float(both.float().mean())
 
 
-@torch.no_grad()
 def text_quality(model: Any, rows: Int[Tensor, "rows length"], *, batch_size: int = 4) -> TextQuality:
     """Measures how well a model predicts every token of rows but their first.
 
@@ -134,19 +133,33 @@ def text_quality(model: Any, rows: Int[Tensor, "rows length"], *, batch_size: in
         rows: Tokens, as `token_rows` gives them.
         batch_size: Rows run at once.
     """
+    losses = token_losses(model, rows, batch_size=batch_size)
+    cross_entropy = float(losses.double().mean())
+    # Above that a perplexity says no more than "hopeless", and JSON knows no infinity.
+    return TextQuality(cross_entropy, math.exp(min(cross_entropy, 100.0)), losses.numel())
+
+
+@torch.no_grad()
+def token_losses(
+    model: Any, rows: Int[Tensor, "rows length"], *, batch_size: int = 4
+) -> Float[Tensor, "rows length-1"]:
+    """Returns the loss of every token of rows but their first, in nats.
+
+    Two models are compared best on the same tokens, one by one: most of what a loss depends on is the token.
+
+    Args:
+        model: A causal language model.
+        rows: Tokens, as `token_rows` gives them.
+        batch_size: Rows run at once.
+    """
     training = model.training
     model.eval()
-    total = 0.0
+    found = []
     for batch in torch.split(rows.to(model.device), batch_size):
-        logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
-        total += float(
-            nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="sum")
-        )
+        logits = model(input_ids=batch, use_cache=False).logits[:, :-1].float()
+        found.append(nn.functional.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none").cpu())
     model.train(training)
-    count = rows.shape[0] * (rows.shape[1] - 1)
-    cross_entropy = total / count
-    # Above that a perplexity says no more than "hopeless", and JSON knows no infinity.
-    return TextQuality(cross_entropy, math.exp(min(cross_entropy, 100.0)), count)
+    return torch.cat(found)
 
 
 def size_of(embedding: CompressedEmbedding, model: nn.Module, *, tied: bool) -> Size:

@@ -136,7 +136,8 @@ class StagesRecipe:
         untrained: Methods that are measured as they are: they have nothing to train.
         texts: What is trained on.
         held_out: What cross-entropy is measured on.
-        held_out_rows: How many rows of it.
+        held_out_rows: How many rows of it, from its beginning, give the points of the learning curve.
+        judged_rows: How many rows of it give what is reported of the trained models and their differences.
         fit_steps: Steps of the fit.
         stages: Steps, rates, batches.
         points: Points of the learning curve in each stage.
@@ -148,6 +149,7 @@ class StagesRecipe:
     texts: str = "$DATA/wikitext2-clean/train.txt.gz"
     held_out: str = "$DATA/wikitext2-clean/dev.txt.gz"
     held_out_rows: int = 8
+    judged_rows: int = 64
     fit_steps: int = 1000
     stages: StagesConfig = field(default_factory=StagesConfig)
     points: int = 5

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.compress.compressing import compress_model, embedding_of
-from intarsia.compress.evaluating import text_quality
+from intarsia.compress.evaluating import token_losses
 from intarsia.compress.see_methods import SEESettings, half_rank
 from intarsia.compress.texts import read_texts, token_rows
 from intarsia.compress.training import train_stages
@@ -35,7 +35,6 @@ def stages_study(
         method, settings = "hashed", replace(settings, lowrank=half_rank(vocab, dim, ratio))
     compressed = compress_model(loaded, method, ratio, settings=settings, seed=seed)
     statistics = compressed.model.config.statistics
-    held_out = read_texts(recipe.held_out)
     found: dict[str, Any] = {
         "parameter_ratio": statistics["parameter_ratio"],
         "byte_ratio": statistics["byte_ratio"],
@@ -43,26 +42,32 @@ def stages_study(
         "centred": statistics["centred_error"],
     }
     if ratio is None:
-        found["ce"] = text_quality(compressed.model, _probe(loaded, held_out, recipe)).cross_entropy
-        return found
+        return {**found, "losses": _row_losses(compressed.model, loaded, recipe)}
     curve = train_stages(
         compressed.model,
         loaded,
         read_texts(recipe.texts),
         recipe.stages,
-        held_out=held_out,
+        held_out=read_texts(recipe.held_out),
         held_out_rows=recipe.held_out_rows,
         points=recipe.points,
         work=work,
     )
-    return {**found, "curve": [asdict(point) for point in curve], "ce": curve[-1].held_out_ce}
+    return {
+        **found,
+        "curve": [asdict(point) for point in curve],
+        "losses": _row_losses(compressed.model, loaded, recipe),
+    }
 
 
-def original_ce(loaded: CausalLM, recipe: StagesRecipe) -> dict[str, float]:
-    """The original's cross-entropy on the same rows."""
-    quality = text_quality(loaded.model, _probe(loaded, read_texts(recipe.held_out), recipe))
-    return {"ce": quality.cross_entropy, "tokens": quality.tokens}
+def original_losses(loaded: CausalLM, recipe: StagesRecipe) -> dict[str, list[float]]:
+    """The original's losses on the same rows."""
+    return {"losses": _row_losses(loaded.model, loaded, recipe)}
 
 
-def _probe(loaded: CausalLM, held_out: list[str], recipe: StagesRecipe) -> Any:
-    return token_rows(loaded.tokenizer, held_out, recipe.stages.length, limit=recipe.held_out_rows)
+def _row_losses(model: Any, original: CausalLM, recipe: StagesRecipe) -> list[float]:
+    """The mean loss of each row: tokens of one row are not independent, so intervals are over rows."""
+    held_out = read_texts(recipe.held_out)
+    rows = token_rows(original.tokenizer, held_out, recipe.stages.length, limit=recipe.judged_rows)
+    means: list[float] = token_losses(model, rows).mean(1).tolist()
+    return means
