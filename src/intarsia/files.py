@@ -74,6 +74,17 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def work_folder(path: str | Path | None) -> Iterator[Path]:
+    """Yields a folder for what an interrupted run goes on from; without a path, one that is gone after the block."""
+    if path is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+    else:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        yield Path(path)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Writes `text` to `path` as UTF-8, atomically."""
     with atomic_file(path) as temporary:

@@ -1,10 +1,8 @@
 """Methods and ratios side by side on one model: what each takes, and what it leaves of the model."""
 
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from torch import Tensor
 from intarsia.compress.compressing import compress_model, counts_for, embedding_of, report_on
 from intarsia.compress.evaluating import DENSE_BYTES, text_quality
 from intarsia.compress.modeling import CompressedForCausalLM
+from intarsia.compress.progress import Stage, silent
 from intarsia.compress.registry import find_method
 from intarsia.compress.rivals.factorisation import check_ratio
 from intarsia.compress.see_methods import SEESettings, lexicon_of
@@ -22,7 +21,7 @@ from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.training import prepare_states, stages_for, train_stages
 from intarsia.engine import stable_key
 from intarsia.errors import ConfigError, InputError
-from intarsia.files import read_json, write_json
+from intarsia.files import read_json, work_folder, write_json
 from intarsia.models import CausalLM
 from intarsia.models.lower_states import weights_digest
 
@@ -100,7 +99,7 @@ def compare(
     settings: SEESettings | None = None,
     seed: int = 0,
     work: str | Path | None = None,
-    stage: Callable[[str, int | None], Any] | None = None,
+    stage: Stage | None = None,
 ) -> Comparison:
     """Compresses a model by every method at every ratio and measures what is left of it.
 
@@ -128,12 +127,12 @@ def compare(
         lexicon_of(settings)
     embedding_of(loaded.model)
     counts = counts_for(loaded, settings, texts)
-    stage = stage or _silent
+    stage = stage or silent
     with stage("measure the original", None):
         rows = [original_row(loaded, held_out)]
     described = [seed, asdict(settings or SEESettings()), asdict(stages) if stages else None]
     described += [weights_digest(loaded.model), held_out.tolist(), list(texts)]
-    with _folder(work) as folder:
+    with work_folder(work) as folder:
         for method, ratio in jobs:
             name = method if ratio is None else f"{method}-{ratio:g}"
             kept = folder / f"{name}-{stable_key([method, ratio, *described])[:8]}.json"
@@ -225,7 +224,7 @@ def _measure(
     seed: int,
     counts: Int[Tensor, "vocab"] | None,
     training: Path,
-    stage: Callable[[str, int | None], Any],
+    stage: Stage,
 ) -> ComparisonRow:
     start = time.perf_counter()
     chosen = find_method(method)
@@ -303,17 +302,3 @@ def original_row(loaded: CausalLM, held_out: Int[Tensor, "rows length"]) -> Comp
         trained=False,
         seconds=0.0,
     )
-
-
-@contextmanager
-def _folder(work: str | Path | None) -> Iterator[Path]:
-    if work is not None:
-        yield Path(work)
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        yield Path(temporary)
-
-
-@contextmanager
-def _silent(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    yield lambda count: None

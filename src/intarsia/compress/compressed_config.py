@@ -5,8 +5,10 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PretrainedConfig
 
+from intarsia.models.wrapped import WrappedConfig
 
-class CompressedConfig(PretrainedConfig):
+
+class CompressedConfig(WrappedConfig):
     """Describes a compressed model. Attributes it does not have (`hidden_size`, ...) are those of the original model.
 
     Args:
@@ -49,19 +51,4 @@ class CompressedConfig(PretrainedConfig):
         super().__init__(**kwargs)
         # The head holds no weights of its own, so transformers has nothing to tie.
         self.tie_word_embeddings = False
-        # Last, because what this config seems to have through it would be taken for its own and saved.
-        self.base_config = AutoConfig.for_model(**base_config) if isinstance(base_config, dict) else base_config
-        if self.base_config is not None and self._attn_implementation is not None:
-            self.base_config._attn_implementation = self._attn_implementation
-
-    def __getattr__(self, name: str) -> Any:
-        # Only called for what this config lacks. Harnesses and cache classes ask for the original model's sizes here.
-        base = self.__dict__.get("base_config")
-        if base is None or name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-        return getattr(base, name)
-
-    def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
-        """Returns the original model's config, which generation sizes its caches by."""
-        base = self.__dict__.get("base_config")
-        return self if base is None else base
+        self.wrap(base_config=base_config)

@@ -21,9 +21,10 @@ from intarsia.compress.tied_rows import CompressedHead, CompressedInput, MatrixC
 from intarsia.compress.vocabulary import check_vocabulary
 from intarsia.errors import ModelError
 from intarsia.models.lower_states import decoder_layers
+from intarsia.models.wrapped import WrappedModel
 
 
-class CompressedForCausalLM(PreTrainedModel, GenerationMixin):
+class CompressedForCausalLM(WrappedModel, GenerationMixin):
     """A causal language model whose input embedding, and head if it was tied, is a compressed one.
 
     Everything else is the original model, with its own weights.
@@ -35,10 +36,6 @@ class CompressedForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = CompressedConfig
     base_model_prefix = "base"
     supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
 
     def __init__(
         self,
@@ -156,22 +153,9 @@ class CompressedForCausalLM(PreTrainedModel, GenerationMixin):
         self._keep_in_fp32_modules_strict = {name for name, part in self.named_parameters() if id(part) in own}
 
     @property
-    def base_model(self) -> nn.Module:
-        """The original model without its head, as on any causal model of transformers."""
-        return self.base.base_model
-
-    @property
     def dtype(self) -> torch.dtype:
         """Type of the layers' weights; the compressed embedding's may be another."""
         return next(parameter.dtype for parameter in decoder_layers(self.base).parameters())
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Returns the base model's."""
-        return self.base.get_input_embeddings()
-
-    def get_output_embeddings(self) -> nn.Module | None:
-        """Returns the base model's."""
-        return self.base.get_output_embeddings()
 
     # Running
 

@@ -4,8 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from intarsia.compress.compressing import (
     wrap_embedding,
 )
 from intarsia.compress.evaluating import text_quality
+from intarsia.compress.progress import Stage, silent
 from intarsia.compress.registry import embedding_settings, empty_embedding, find_method
 from intarsia.compress.rivals.factorisation import check_ratio
 from intarsia.compress.see_methods import SEESettings, lexicon_of
@@ -40,9 +40,6 @@ RECORD, RESULT = "run.json", "compression.json"
 
 ANCHOR = "int4"
 """The method every other is measured against: no training, and hard to beat."""
-
-# Opens a stage of progress with a title and a number of steps, and yields what advances it.
-Stage = Callable[[str, int | None], Any]
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def run_compression(
         raise DataError("there is no text to train on", fix="give --data, or leave the steps of training out")
     if chosen.senses:
         lexicon_of(settings)
-    stage = stage or _silent
+    stage = stage or silent
     with stage(f"load {os.fspath(model)}", None):
         loaded = load_causal_lm(model)
     work = output.with_name(f".{output.name}.compressing")
@@ -236,8 +233,3 @@ def _verdict(method: str, rows: Sequence[ComparisonRow], statistics: Mapping[str
     return (
         f"{saved} What the model still says was not measured, nor whether {ANCHOR} is the better buy: give --held-out."
     )
-
-
-@contextmanager
-def _silent(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    yield lambda count: None

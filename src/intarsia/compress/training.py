@@ -6,10 +6,8 @@ Stage 1 matches the embedding's rows and the hidden states; stage 2 the output d
 import hashlib
 import json
 import shutil
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,18 +21,17 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from intarsia.compress.compressing import embedding_of
 from intarsia.compress.evaluating import text_quality
 from intarsia.compress.modeling import CompressedForCausalLM
+from intarsia.compress.progress import Progress
 from intarsia.compress.registry import Method
 from intarsia.compress.stages import distillation_loss, row_error, state_error
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.teacher_states import TeacherStates, matched_layers, states_of, store_teacher_states
 from intarsia.compress.texts import token_rows
 from intarsia.errors import IntarsiaError, ModelError
-from intarsia.files import atomic_file, read_json, write_json
+from intarsia.files import atomic_file, read_json, work_folder, write_json
 from intarsia.models import CausalLM
 from intarsia.models.lower_states import decoder_layers, weights_digest
 from intarsia.models.progress_bars import without_progress_bars
-
-Progress = Callable[[int], None]
 
 _LEARNT = "learnt.safetensors"
 _CURVE = "curve.json"
@@ -95,7 +92,7 @@ def train_stages(
     _check(student, teacher, config)
     rows = token_rows(teacher.tokenizer, texts, config.length, limit=max(config.rows, 1))
     probe = token_rows(teacher.tokenizer, held_out, config.length, limit=held_out_rows) if held_out else None
-    with _folder(work) as folder:
+    with work_folder(work) as folder:
         states = _states(teacher, rows, config, folder) if config.steps else None
         job = _job_key(student, config, rows, probe, points)
         curve = [CurvePoint(0, 0, None, _held_out_ce(student, probe))]
@@ -461,13 +458,3 @@ def _last_checkpoint(work: Path) -> str | None:
     # A checkpoint cut short by a kill lacks the state file, which the Trainer writes last.
     whole = [path for path in found if (path / "trainer_state.json").exists()]
     return str(whole[-1]) if whole else None
-
-
-@contextmanager
-def _folder(work: str | Path | None) -> Iterator[Path]:
-    if work is not None:
-        Path(work).mkdir(parents=True, exist_ok=True)
-        yield Path(work)
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        yield Path(temporary)

@@ -9,11 +9,12 @@ from transformers import AutoConfig, PretrainedConfig
 
 from intarsia.errors import ConfigError
 from intarsia.fusion.config import SolverConfig
+from intarsia.models.wrapped import WrappedConfig, as_config
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
-class LogitFusionConfig(PretrainedConfig):
+class LogitFusionConfig(WrappedConfig):
     """Describes a fused model. Attributes it does not have (`hidden_size`, ...) are those of the large model.
 
     Args:
@@ -36,6 +37,7 @@ class LogitFusionConfig(PretrainedConfig):
     """
 
     model_type = "logit_fusion"
+    main_config = "large_config"
     sub_configs: ClassVar[dict[str, Any]] = {"large_config": AutoConfig, "small_config": AutoConfig}
 
     def __init__(
@@ -81,13 +83,7 @@ class LogitFusionConfig(PretrainedConfig):
         super().__init__(**kwargs)
         # transformers ties what the model declares only if the config says so.
         self.tie_word_embeddings = bool(self.shared)
-        # Last, because what this config seems to have through it would be taken for its own and saved.
-        self.small_config = _as_config(small_config)
-        self.large_config = _as_config(large_config)
-        if self._attn_implementation is not None:
-            for config in (self.large_config, self.small_config):
-                if config is not None:
-                    config._attn_implementation = self._attn_implementation
+        self.wrap(small_config=small_config, large_config=large_config)
 
     @property
     def solver_config(self) -> SolverConfig:
@@ -101,25 +97,6 @@ class LogitFusionConfig(PretrainedConfig):
 
     def expert_config(self, name: str) -> PretrainedConfig:
         """Returns the config of an expert that is a model of its own."""
-        config = _as_config(self.expert_configs[name])
+        config = as_config(self.expert_configs[name])
         assert config is not None
         return config
-
-    def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
-        """Returns the large model's config, whose sizes and limits tools ask for."""
-        large = self.__dict__.get("large_config")
-        return self if large is None else large
-
-    def __getattr__(self, name: str) -> Any:
-        # Only called for what this config lacks.
-        large = self.__dict__.get("large_config")
-        if large is None or name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-        return getattr(large, name)
-
-
-def _as_config(config: PretrainedConfig | dict[str, Any] | None) -> PretrainedConfig | None:
-    if config is None or isinstance(config, PretrainedConfig):
-        return config
-    values = dict(config)
-    return AutoConfig.for_model(values.pop("model_type"), **values)

@@ -32,6 +32,7 @@ from intarsia.fusion.kl_solver import FusedLogits, fuse_logits
 from intarsia.fusion.speculative import speculate
 from intarsia.fusion.stopping import EndOfContext
 from intarsia.fusion.trace import FusionTrace, last_position
+from intarsia.models.wrapped import WrappedModel
 
 # Prompts of members that differ from the large model's: `input_ids` and, if rows are padded, `attention_mask`.
 Contexts = Mapping[str, Mapping[str, Tensor]]
@@ -70,7 +71,7 @@ class _Inputs(NamedTuple):
     positions: Int[Tensor, "batch seq"] | None
 
 
-class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
+class LogitFusionForCausalLM(WrappedModel, GenerationMixin):
     """The large model's logits, shifted by what fine-tuning did to small models (Dynamic Logit Fusion).
 
     At each position the shift's strength alpha is chosen so that the large model moves as far from itself, in KL, as
@@ -85,10 +86,6 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
 
     config_class = LogitFusionConfig
     base_model_prefix = "large"
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
 
     def __init__(
         self,
@@ -132,19 +129,6 @@ class LogitFusionForCausalLM(PreTrainedModel, GenerationMixin):
     def solver(self, config: SolverConfig) -> None:
         self._solver = config
         self.config.solver = config.to_dict()
-
-    @property
-    def base_model(self) -> nn.Module:
-        """The large model without its head."""
-        return self.large.base_model
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Returns the large model's."""
-        return self.large.get_input_embeddings()
-
-    def get_output_embeddings(self) -> nn.Module | None:
-        """Returns the large model's."""
-        return self.large.get_output_embeddings()
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
         """Refuses: the models share one vocabulary.

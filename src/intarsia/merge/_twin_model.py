@@ -26,6 +26,7 @@ from intarsia.merge.layers import (
 from intarsia.merge.router import Router, mixture_weights, pool_states, prompt_mask
 from intarsia.merge.twin_config import TwinMergedConfig
 from intarsia.models.linear import use_onednn
+from intarsia.models.wrapped import WrappedModel
 
 _SUM_TOLERANCE = 1e-4
 
@@ -45,7 +46,7 @@ class _StatesReady(Exception):
     """Ends a forward pass that was only to compute the router's input."""
 
 
-class TwinModel(PreTrainedModel):
+class TwinModel(WrappedModel):
     """A base architecture with shared weights, the experts' residuals, and a router that mixes them per row.
 
     Attributes:
@@ -55,10 +56,6 @@ class TwinModel(PreTrainedModel):
 
     config_class = TwinMergedConfig
     base_model_prefix = "base"
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
     _keep_in_fp32_modules_strict: ClassVar[Any] = ["router"]
 
     base: PreTrainedModel
@@ -97,11 +94,6 @@ class TwinModel(PreTrainedModel):
         return self.base.base_model
 
     @property
-    def base_model(self) -> nn.Module:
-        """The base model without its language-model head, as on any causal model of transformers."""
-        return self.body
-
-    @property
     def experts(self) -> list[str]:
         """Names of the experts, in the order of mixture columns."""
         return list(self.config.experts)
@@ -114,22 +106,6 @@ class TwinModel(PreTrainedModel):
     @property
     def _width(self) -> int:
         return int(self.base.config.get_text_config().hidden_size)
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Returns the base model's."""
-        return self.base.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Sets the base model's."""
-        self.base.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module | None:
-        """Returns the base model's."""
-        return self.base.get_output_embeddings()
-
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        """Sets the base model's."""
-        self.base.set_output_embeddings(new_embeddings)
 
     def twin_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Yields the modules that have residuals, with their names in the base model."""

@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Literal
 from transformers import AutoConfig, PretrainedConfig
 
 from intarsia.merge.config import Routing
+from intarsia.models.wrapped import WrappedConfig
 
 
-class TwinMergedConfig(PretrainedConfig):
+class TwinMergedConfig(WrappedConfig):
     """Describes a twin model: the base architecture, the experts, where residuals are, and how to route.
 
     Attributes it does not have (`hidden_size`, `vocab_size`, ...) are those of the base model.
@@ -76,19 +77,4 @@ class TwinMergedConfig(PretrainedConfig):
         self.head = head
         self.statistics = dict(statistics or {})
         super().__init__(**kwargs)
-        # Last, because what this config seems to have through it would be taken for its own and saved.
-        self.base_config = AutoConfig.for_model(**base_config) if isinstance(base_config, dict) else base_config
-        if self.base_config is not None and self._attn_implementation is not None:
-            self.base_config._attn_implementation = self._attn_implementation
-
-    def __getattr__(self, name: str) -> Any:
-        # Only called for what this config lacks. Harnesses and cache classes ask for the base model's sizes here.
-        base = self.__dict__.get("base_config")
-        if base is None or name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-        return getattr(base, name)
-
-    def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
-        """Returns the base model's config, which generation sizes its caches by."""
-        base = self.__dict__.get("base_config")
-        return self if base is None else base
+        self.wrap(base_config=base_config)
