@@ -150,7 +150,7 @@ def test_a_command_with_a_slip_is_not_taken_for_a_model(run):
     [
         (["--method", "sdv"], "unknown compression method 'sdv'"),
         (["--ratio", 1], "ratio is 1.0, but it must be above 1"),
-        (["--ratio", 500], "no smaller form"),
+        (["--ratio", 500], "leaves less than rank 1"),
         (["--method", "int4", "--ratio", 10], "left out for int4"),
         (["--param", "steps=5"], "svd has no settings"),
         (["--method", "see", "--param", "stepps=5"], "unknown setting of compression method 'see' 'stepps'"),

@@ -93,10 +93,18 @@ def test_rows_are_those_of_the_compressed_models(original, held_out, lexicon):
     assert found.to_dict()["verdict"] == found.verdict == best_buy(found.rows)
 
 
-def test_a_ratio_out_of_reach_costs_its_own_row_only(original, held_out):
-    with pytest.warns(UserWarning, match="svd at 300x is left out: ratio is 300"):
-        found = compare(original, ["svd"], [2, 300], held_out)
-    assert [(one.method, one.ratio) for one in found.rows[1:]] == [("svd", 2.0)]
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [("svd", "less than rank 1"), ("see", r"\d+ vectors for \d+ units"), ("hybrid", "less than rank 1")],
+)
+def test_a_ratio_out_of_reach_costs_its_own_row_only(original, held_out, lexicon, method, why):
+    settings = SEESettings(lexicon=lexicon, steps=1, merges=20)
+    with pytest.warns(UserWarning, match=f"{method} is left out: a ratio of 300 leaves {why}"):
+        found = compare(original, ["int4", method], [300], held_out, settings=settings)
+    assert [one.method for one in found.rows] == [ORIGINAL, "int4"]
+
+
+def test_a_comparison_without_rows_is_refused(original, held_out):
     with (
         pytest.warns(UserWarning, match="left out"),
         pytest.raises(InputError, match="no method reaches any of the ratios"),

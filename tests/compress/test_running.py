@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from intarsia.compress.ratio import UnreachableRatioError
 from intarsia.compress.registry import METHODS
 from intarsia.compress.running import RECORD, RESULT, held_out_part, run_compression
 from intarsia.compress.see_methods import SEESettings
@@ -138,7 +139,7 @@ def test_bad_input_writes_nothing(word_llama, text, tmp_path):
         run_compression(word_llama, output, "sdv")
     with pytest.raises(ConfigError, match="above 1"):
         run_compression(word_llama, output, "svd", 0.5)
-    with pytest.raises(ConfigError, match="no smaller form"):
+    with pytest.raises(UnreachableRatioError, match="leaves less than rank 1"):
         run_compression(word_llama, output, "svd", 1000.0)
     with pytest.raises(DataError, match="there is no text to train on"):
         run_compression(word_llama, output, "svd", 3.0, stages=STAGES)

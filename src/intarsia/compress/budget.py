@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from intarsia.compress.config import SEEConfig
-from intarsia.errors import ConfigError, InputError
+from intarsia.compress.ratio import UnreachableRatioError, check_ratio
+from intarsia.errors import ConfigError
 
 # Bytes of a number of the dense matrix and of the unit vectors (float32), and of an entry of the table of terms.
 _NUMBER, _ENTRY = 4, 4
@@ -95,11 +96,10 @@ def plan_budget(
 
     Raises:
         ConfigError: If the ratio is not above 1, or a size is below 1.
-        InputError: If units would be left without a vector. The message names the largest ratio there is.
+        UnreachableRatioError: If units would be left without a vector. The message names the largest ratio there is.
     """
     config = config or SEEConfig()
-    if not 1 < ratio < math.inf:
-        raise ConfigError("ratio", ratio, "above 1: how many times smaller the embedding is to be")
+    check_ratio(ratio)
     for name, value in (("num_embeddings", num_embeddings), ("num_units", num_units), ("terms", terms)):
         if value < 1:
             raise ConfigError(name, value, "1 or more")
@@ -110,13 +110,12 @@ def plan_budget(
     others = _other_parameters(num_embeddings, embedding_dim, num_exact, config)
     rows = math.floor((dense / ratio - others) / max(sizes))
     if rows < num_units:
-        largest = dense / (others + num_units * max(sizes))
-        # Rounded down, so that the ratio in the message is one that works.
-        possible = f"a ratio of at most {math.floor(100 * largest) / 100:g}, or " if largest > 1 else ""
-        raise InputError(
-            f"a ratio of {ratio:g} leaves {max(rows, 0)} vectors for {num_units} units",
+        raise UnreachableRatioError(
+            ratio,
+            f"{max(rows, 0)} vectors for {num_units} units",
+            dense / (others + num_units * max(sizes)),
             where=f"budget of {num_embeddings} tokens of {embedding_dim} numbers",
-            fix=f"ask for {possible}fewer units (lower `merges`), exact tokens or ranks",
+            instead="fewer units (lower `merges`), exact tokens or ranks",
         )
     if copies == "all":
         each = rows // num_units

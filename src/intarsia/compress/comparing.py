@@ -14,13 +14,13 @@ from intarsia.compress.compressing import compress_model, counts_for, embedding_
 from intarsia.compress.evaluating import DENSE_BYTES, text_quality
 from intarsia.compress.modeling import CompressedForCausalLM
 from intarsia.compress.progress import Stage, silent
+from intarsia.compress.ratio import UnreachableRatioError, check_ratio
 from intarsia.compress.registry import find_method
-from intarsia.compress.rivals.factorisation import check_ratio
 from intarsia.compress.see_methods import SEESettings, lexicon_of
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.training import prepare_states, stages_for, train_stages
 from intarsia.engine import stable_key
-from intarsia.errors import ConfigError, InputError
+from intarsia.errors import InputError
 from intarsia.files import read_json, work_folder, write_json
 from intarsia.models import CausalLM
 from intarsia.models.lower_states import weights_digest
@@ -143,11 +143,9 @@ def compare(
                         prepare_states(loaded, texts, own, training, advance)
                 try:
                     row = _measure(loaded, method, ratio, held_out, texts, own, settings, seed, counts, training, stage)
-                except ConfigError as error:
-                    if ratio is None:
-                        raise
-                    # A ratio that one method cannot reach is no reason to lose the others.
-                    warnings.warn(f"{method} at {ratio:g}x is left out: {error.what}", stacklevel=2)
+                except UnreachableRatioError as error:
+                    # No reason to lose the other methods and ratios.
+                    warnings.warn(f"{method} is left out: {error.what}", stacklevel=2)
                     continue
                 write_json(kept, asdict(row))
             rows.append(ComparisonRow(**read_json(kept)))

@@ -16,9 +16,9 @@ from intarsia.compress.compressed_config import CompressedConfig
 from intarsia.compress.compressed_embedding import CompressedEmbedding
 from intarsia.compress.evaluating import MatrixQuality, Size, matrix_quality, size_of
 from intarsia.compress.modeling import CompressedForCausalLM
+from intarsia.compress.ratio import check_ratio
 from intarsia.compress.rebuilt_table import UnitEmbedding
 from intarsia.compress.registry import Job, find_method
-from intarsia.compress.rivals.factorisation import check_ratio
 from intarsia.compress.see_methods import SEESettings
 from intarsia.compress.texts import token_counts
 from intarsia.compress.units import UnitStatistics
@@ -120,7 +120,8 @@ def compress_model(
 
     Raises:
         UnknownNameError: If there is no such method.
-        ConfigError: If the ratio is not above 1, or the method cannot reach it.
+        ConfigError: If the ratio is not above 1.
+        UnreachableRatioError: If the method cannot reach it.
         ModelError: If the model's embedding cannot be compressed or does not go with the tokenizer, or holds NaN.
         DataError: If counts are asked for but missing.
     """

@@ -24,8 +24,8 @@ from intarsia.compress.compressing import (
 )
 from intarsia.compress.evaluating import text_quality
 from intarsia.compress.progress import Stage, silent
+from intarsia.compress.ratio import check_ratio
 from intarsia.compress.registry import embedding_settings, empty_embedding, find_method
-from intarsia.compress.rivals.factorisation import check_ratio
 from intarsia.compress.see_methods import SEESettings, lexicon_of
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.texts import token_rows

@@ -1,6 +1,5 @@
 """Sums of tensor products made for a trained matrix: which units, how many vectors, then a fit."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +11,7 @@ from intarsia.compress.budget import plan_budget
 from intarsia.compress.compressed_embedding import CompressedEmbedding
 from intarsia.compress.config import SEEConfig
 from intarsia.compress.fitting import FitConfig, Weighting, fit_matrix
+from intarsia.compress.ratio import UnreachableRatioError
 from intarsia.compress.rebuilt_table import HashedEmbedding, UnitEmbedding
 from intarsia.compress.registry import Job
 from intarsia.compress.see_embedding import SEEEmbedding
@@ -130,13 +130,11 @@ def half_rank(vocab: int, dim: int, ratio: float) -> int:
     """Returns the rank whose matrix takes half of what a ratio allows.
 
     Raises:
-        ConfigError: If that is less than rank 1.
+        UnreachableRatioError: If that is less than rank 1.
     """
     rank = int(vocab * dim / ratio / 2 / (vocab + dim))
     if rank < 1:
-        # Rounded down, so that the ratio in the message is one that works.
-        largest = math.floor(100 * vocab * dim / 2 / (vocab + dim)) / 100
-        raise ConfigError("ratio", ratio, f"at most {largest:g} for a hybrid")
+        raise UnreachableRatioError(ratio, "less than rank 1 for a hybrid's half", vocab * dim / 2 / (vocab + dim))
     return rank
 
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from intarsia.compress.ratio import UnreachableRatioError, check_ratio
 from intarsia.compress.rivals.factorisation import (
     check_matrix,
-    check_ratio,
     largest_rank,
     near_equal_factors,
     truncated_svd,
@@ -66,7 +66,7 @@ def test_largest_rank_fills_the_budget_and_not_more():
 
 
 def test_a_ratio_that_cannot_be_reached_says_which_can():
-    with pytest.raises(ConfigError, match=r"ratio is 1000\.0.*at most 909\.09: it has no smaller form"):
+    with pytest.raises(UnreachableRatioError, match=r"ratio of 1000 leaves less than rank 1 of it[^§]*most 909\.09"):
         largest_rank(1000.0, 10_000, 90, lambda rank: 11 * rank, method="it")
 
 

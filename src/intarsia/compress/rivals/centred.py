@@ -33,7 +33,8 @@ class CentredEmbedding(CompressedEmbedding):
         """Returns the best approximation of a matrix, or nearly that, at a ratio of parameters.
 
         Raises:
-            ConfigError: If the ratio is not above 1, or not even rank 1 reaches it.
+            ConfigError: If the ratio is not above 1.
+            UnreachableRatioError: If not even rank 1 reaches it.
             ModelError: If the matrix holds NaN or infinity.
         """
         check_matrix(matrix)
@@ -51,7 +52,8 @@ class CentredEmbedding(CompressedEmbedding):
         """Returns one of random entries, of the largest rank with which it is so many times smaller.
 
         Raises:
-            ConfigError: If the ratio is not above 1, or not even rank 1 reaches it.
+            ConfigError: If the ratio is not above 1.
+            UnreachableRatioError: If not even rank 1 reaches it.
         """
 
     @abstractmethod

@@ -1,6 +1,5 @@
 """What the closed forms share: the best approximation of low rank, and sizes that multiply to a given one."""
 
-import math
 from collections.abc import Callable
 from itertools import count
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from intarsia.compress.config import factorisations
+from intarsia.compress.ratio import UnreachableRatioError, check_ratio
 from intarsia.errors import ConfigError
 
 # Up to this size of its smaller side a matrix is decomposed in double precision, which costs seconds beyond it.
@@ -95,29 +95,18 @@ def largest_rank(ratio: float, dense: int, limit: int, parameters: Callable[[int
         method: What messages call the method.
 
     Raises:
-        ConfigError: If the ratio is not above 1, or even rank 1 has more parameters.
+        ConfigError: If the ratio is not above 1.
+        UnreachableRatioError: If even rank 1 has more parameters.
     """
     check_ratio(ratio)
     budget = dense / ratio
     if parameters(1) > budget:
-        # Rounded down, so that the ratio in the message is one that works.
-        largest = math.floor(100 * dense / parameters(1)) / 100
-        raise ConfigError("ratio", ratio, f"at most {largest:g}: {method} has no smaller form")
+        raise UnreachableRatioError(ratio, f"less than rank 1 of {method}", dense / parameters(1))
     low, high = 1, limit
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if parameters(middle) <= budget else (low, middle - 1)
     return low
-
-
-def check_ratio(ratio: float) -> None:
-    """Checks that a ratio asks for compression.
-
-    Raises:
-        ConfigError: If it is not a number above 1.
-    """
-    if not 1 < ratio < float("inf"):
-        raise ConfigError("ratio", ratio, "above 1: how many times smaller the embedding is to be")
 
 
 def check_matrix(matrix: Float[Tensor, "vocab dim"]) -> None:
