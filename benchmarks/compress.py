@@ -37,7 +37,7 @@ from transformers import AutoModelForCausalLM
 
 from intarsia.compress import SEEConfig, SEEEmbedding, SEEHead, TermTable
 from intarsia.compress.compressing import compress_model, save_compressed
-from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.see.methods import SEESettings
 from intarsia.compress.units import assign_copies, hashed_units, private_units
 from intarsia.data import read_rows
 from intarsia.files import write_json

@@ -9,7 +9,7 @@ import torch
 from intarsia.compress.comparing import ORIGINAL, Comparison, ComparisonRow, best_buy, compare
 from intarsia.compress.drawing import draw_comparison, save_picture
 from intarsia.compress.evaluating import text_quality
-from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.see.methods import SEESettings
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.texts import token_rows
 from intarsia.errors import ConfigError, DataError, InputError, ModelError, UnknownNameError

@@ -22,7 +22,7 @@ from intarsia.compress.evaluating import matrix_quality
 from intarsia.compress.ratio import UnreachableRatioError
 from intarsia.compress.registry import METHODS, find_method
 from intarsia.compress.rivals import SVDEmbedding
-from intarsia.compress.see_methods import SEESettings, half_rank
+from intarsia.compress.see.methods import SEESettings, half_rank
 from intarsia.compress.units import LexiconMismatchWarning
 from intarsia.errors import ConfigError, DataError, InputError, ModelError, RunExistsError, UnknownNameError
 from intarsia.files import read_json

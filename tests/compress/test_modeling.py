@@ -23,8 +23,8 @@ from intarsia.compress.compressing import compress_model, save_compressed
 from intarsia.compress.modeling import CompressedForCausalLM
 from intarsia.compress.registry import METHODS
 from intarsia.compress.rivals import SVDEmbedding
-from intarsia.compress.see_embedding import SEEEmbedding
-from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.see.embedding import SEEEmbedding
+from intarsia.compress.see.methods import SEESettings
 from intarsia.compress.units import digit_units
 from intarsia.errors import ConfigError, InputError, ModelError, UnknownNameError
 from intarsia.models import CausalLM, load_causal_lm

@@ -9,7 +9,7 @@ from intarsia.compress.added_rows import AddedRowsEmbedding
 from intarsia.compress.adding_tokens import NewWord
 from intarsia.compress.compressing import compress_model, save_compressed
 from intarsia.compress.new_words import add_words_to_model
-from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.see.methods import SEESettings
 from intarsia.compress.units import Lexicon, Sense, UnitConfig
 from intarsia.errors import InputError, ModelError, UnknownNameError
 from intarsia.models import CausalLM

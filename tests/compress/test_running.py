@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from intarsia.compress.ratio import UnreachableRatioError
 from intarsia.compress.registry import METHODS
 from intarsia.compress.running import RECORD, RESULT, held_out_part, run_compression
-from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.see.methods import SEESettings
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.texts import token_counts
 from intarsia.errors import ConfigError, DataError, RunExistsError, UnknownNameError

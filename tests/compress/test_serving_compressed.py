@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import intarsia  # noqa: F401 - makes the class of compressed models known
 from intarsia.cli.app import app
 from intarsia.compress import compress_model, save_compressed
-from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.see.methods import SEESettings
 from intarsia.models import load_causal_lm
 
 PROMPT = "the dog sees"

@@ -7,7 +7,7 @@ import torch
 
 from intarsia.compress.compressing import compress_model
 from intarsia.compress.evaluating import text_quality
-from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.see.methods import SEESettings
 from intarsia.compress.stages import distillation_loss, row_error, state_error
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.teacher_states import matched_layers, states_of, store_teacher_states

@@ -15,7 +15,7 @@ from intarsia.cli import console
 from intarsia.errors import InputError
 
 if TYPE_CHECKING:
-    from intarsia.compress.see_methods import SEESettings
+    from intarsia.compress.see.methods import SEESettings
     from intarsia.compress.stages_config import StagesConfig
     from intarsia.compress.units import Lexicon
 
@@ -364,7 +364,7 @@ def _plain_warnings() -> Iterator[None]:
 
 def _settings(param: list[str] | None, method: str) -> "SEESettings | None":
     from intarsia.compress.registry import find_method
-    from intarsia.compress.see_methods import SEESettings
+    from intarsia.compress.see.methods import SEESettings
     from intarsia.merge.settings import make_settings
 
     values = console.parse_assignments(param or [], "--param")

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from intarsia.compress.term_table import TermTable
+from intarsia.compress.see.term_table import TermTable
 from intarsia.compress.units.copies import Copying, cycle_terms, hashed_copies, repeat_terms
 from intarsia.compress.units.definitions import sememes_of_definition
 from intarsia.compress.units.lexicon import Lexicon, Sense

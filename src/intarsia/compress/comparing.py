@@ -16,7 +16,7 @@ from intarsia.compress.modeling import CompressedForCausalLM
 from intarsia.compress.progress import Stage, silent
 from intarsia.compress.ratio import UnreachableRatioError, check_ratio
 from intarsia.compress.registry import find_method
-from intarsia.compress.see_methods import SEESettings, lexicon_of
+from intarsia.compress.see.methods import SEESettings, lexicon_of
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.training import prepare_states, stages_for, train_stages
 from intarsia.engine import stable_key

@@ -17,9 +17,9 @@ from intarsia.compress.compressed_embedding import CompressedEmbedding
 from intarsia.compress.evaluating import MatrixQuality, Size, matrix_quality, size_of
 from intarsia.compress.modeling import CompressedForCausalLM
 from intarsia.compress.ratio import check_ratio
-from intarsia.compress.rebuilt_table import UnitEmbedding
 from intarsia.compress.registry import Job, find_method
-from intarsia.compress.see_methods import SEESettings
+from intarsia.compress.see.methods import SEESettings
+from intarsia.compress.see.rebuilt_table import UnitEmbedding
 from intarsia.compress.texts import token_counts
 from intarsia.compress.units import UnitStatistics
 from intarsia.compress.vocabulary import vocabulary_digest

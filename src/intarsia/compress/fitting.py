@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from intarsia.compress.compressed_embedding import CompressedEmbedding
 from intarsia.compress.rivals.factorisation import check_matrix
-from intarsia.compress.see_embedding import SEEEmbedding
+from intarsia.compress.see.embedding import SEEEmbedding
 from intarsia.errors import ConfigError, DataError, IntarsiaError, ModelError, UnknownNameError
 
 Weighting = Literal["uniform", "sqrt"]

@@ -12,16 +12,16 @@ from intarsia.compress.compressed_embedding import CompressedEmbedding
 from intarsia.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
-    from intarsia.compress.see_methods import SEESettings
+    from intarsia.compress.see.methods import SEESettings
 
 # Every class of embedding a saved model may hold, and its home.
 _KINDS: dict[str, str] = {
     "AddedRowsEmbedding": "intarsia.compress.added_rows",
-    "HashedEmbedding": "intarsia.compress.rebuilt_table",
-    "UnitEmbedding": "intarsia.compress.rebuilt_table",
+    "HashedEmbedding": "intarsia.compress.see.rebuilt_table",
+    "UnitEmbedding": "intarsia.compress.see.rebuilt_table",
     "KroneckerEmbedding": "intarsia.compress.rivals.kronecker",
     "QuantizedEmbedding": "intarsia.compress.rivals.quantized",
-    "SEEEmbedding": "intarsia.compress.see_embedding",
+    "SEEEmbedding": "intarsia.compress.see.embedding",
     "SVDEmbedding": "intarsia.compress.rivals.svd",
     "TTEmbedding": "intarsia.compress.rivals.tensor_train",
 }
@@ -111,9 +111,9 @@ def _closed_form(kind: str) -> Callable[[Job], CompressedEmbedding]:
 
 def _product_sums(builder: str) -> Callable[[Job], CompressedEmbedding]:
     def build(job: Job) -> CompressedEmbedding:
-        from intarsia.compress import see_methods
+        from intarsia.compress.see import methods
 
-        made: CompressedEmbedding = getattr(see_methods, builder)(job)
+        made: CompressedEmbedding = getattr(methods, builder)(job)
         return made
 
     return build

@@ -26,7 +26,7 @@ from intarsia.compress.evaluating import text_quality
 from intarsia.compress.progress import Stage, silent
 from intarsia.compress.ratio import check_ratio
 from intarsia.compress.registry import embedding_settings, empty_embedding, find_method
-from intarsia.compress.see_methods import SEESettings, lexicon_of
+from intarsia.compress.see.methods import SEESettings, lexicon_of
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.texts import token_rows
 from intarsia.compress.training import CurvePoint, prepare_states, stages_for, train_stages

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from intarsia.compress.config import SEEConfig
 from intarsia.compress.rivals.svd import SVDEmbedding
-from intarsia.compress.see_embedding import SEEEmbedding
+from intarsia.compress.see.config import SEEConfig
+from intarsia.compress.see.embedding import SEEEmbedding
 from intarsia.compress.units import Lexicon, Segmenter
 from intarsia.errors import DataError
 from intarsia.experiments import _see_systems as systems

@@ -6,7 +6,7 @@ from typing import Any
 
 from intarsia.compress.compressing import compress_model, embedding_of
 from intarsia.compress.evaluating import token_losses
-from intarsia.compress.see_methods import SEESettings, half_rank
+from intarsia.compress.see.methods import SEESettings, half_rank
 from intarsia.compress.texts import read_texts, token_rows
 from intarsia.compress.training import train_stages
 from intarsia.experiments._see_recipe import StagesRecipe

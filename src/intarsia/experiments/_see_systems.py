@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from intarsia.compress.compressed_embedding import CompressedEmbedding
-from intarsia.compress.config import SEEConfig
 from intarsia.compress.rivals.kronecker import KroneckerEmbedding
 from intarsia.compress.rivals.svd import SVDEmbedding
-from intarsia.compress.see_embedding import SEEEmbedding
-from intarsia.compress.term_table import TermTable
+from intarsia.compress.see.config import SEEConfig
+from intarsia.compress.see.embedding import SEEEmbedding
+from intarsia.compress.see.term_table import TermTable
 from intarsia.compress.units import Lexicon, Segmenter, UnitConfig, UnitMap, hashed_units
 from intarsia.errors import UnknownNameError
 

@@ -15,9 +15,9 @@ from transformers import (
 )
 
 from intarsia.compress.compressed_embedding import CompressedEmbedding
-from intarsia.compress.config import SEEConfig
 from intarsia.compress.rivals.factorisation import near_equal_factors
-from intarsia.compress.see_embedding import SEEEmbedding
+from intarsia.compress.see.config import SEEConfig
+from intarsia.compress.see.embedding import SEEEmbedding
 from intarsia.compress.tied_rows import CompressedHead, MatrixCache
 from intarsia.compress.units import Lexicon, UnitConfig, UnitMap, digit_units
 from intarsia.data import read

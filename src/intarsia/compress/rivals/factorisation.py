@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from intarsia.compress.config import factorisations
 from intarsia.compress.ratio import UnreachableRatioError, check_ratio
+from intarsia.compress.see.config import factorisations
 from intarsia.errors import ConfigError
 
 # Up to this size of its smaller side a matrix is decomposed in double precision, which costs seconds beyond it.

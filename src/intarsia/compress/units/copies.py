@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from intarsia.compress.term_table import TermTable
+from intarsia.compress.see.term_table import TermTable
 from intarsia.errors import ConfigError, InputError
 
 Copying = Literal["assigned", "all"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from intarsia.compress.term_table import TermTable
+from intarsia.compress.see.term_table import TermTable
 from intarsia.compress.units.copies import assign_copies, hash_slots
 from intarsia.compress.units.pieces import limit_pieces
 from intarsia.errors import ConfigError, DataError, InputError

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from intarsia import files
-from intarsia.compress.term_table import TermTable
+from intarsia.compress.see.term_table import TermTable
 from intarsia.compress.units.config import UnitConfig
 from intarsia.compress.units.copies import Copying, assign_copies
 from intarsia.compress.units.lexicon import Lexicon, Sense

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from intarsia.compress.compressed_embedding import CompressedEmbedding, StoredBytes, state_of
-from intarsia.compress.see_embedding import SEEEmbedding
-from intarsia.compress.term_table import TermTable
+from intarsia.compress.see.embedding import SEEEmbedding
+from intarsia.compress.see.term_table import TermTable
 from intarsia.compress.units import UnitConfig, UnitMap
 from intarsia.compress.units.copies import Copying, cycle_terms, hashed_copies, repeat_terms
 from intarsia.compress.units.special_cases import hashed_units

@@ -9,11 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from intarsia.compress.compressed_embedding import CompressedEmbedding, StoredBytes
-from intarsia.compress.config import SEEConfig
-from intarsia.compress.contraction import inner_products, sum_of_products
-from intarsia.compress.initialisation import draw, unit_deviation
 from intarsia.compress.rivals.factorisation import check_matrix, truncated_svd
-from intarsia.compress.term_table import TermTable
+from intarsia.compress.see.config import SEEConfig
+from intarsia.compress.see.contraction import inner_products, sum_of_products
+from intarsia.compress.see.initialisation import draw, unit_deviation
+from intarsia.compress.see.term_table import TermTable
 from intarsia.errors import ConfigError, InputError, ModelError
 
 

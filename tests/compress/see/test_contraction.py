@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from intarsia.compress import contraction
-from intarsia.compress.contraction import inner_products, sum_of_products
+from intarsia.compress.see import contraction
+from intarsia.compress.see.contraction import inner_products, sum_of_products
 
 SIZES = [(5,), (3, 4), (2, 3, 4), (4, 3, 2), (2, 2, 3, 2)]
 

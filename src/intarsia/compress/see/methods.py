@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from intarsia.compress.budget import plan_budget
 from intarsia.compress.compressed_embedding import CompressedEmbedding
-from intarsia.compress.config import SEEConfig
 from intarsia.compress.fitting import FitConfig, Weighting, fit_matrix
 from intarsia.compress.ratio import UnreachableRatioError
-from intarsia.compress.rebuilt_table import HashedEmbedding, UnitEmbedding
 from intarsia.compress.registry import Job
-from intarsia.compress.see_embedding import SEEEmbedding
-from intarsia.compress.term_table import TermTable
+from intarsia.compress.see.budget import plan_budget
+from intarsia.compress.see.config import SEEConfig
+from intarsia.compress.see.embedding import SEEEmbedding
+from intarsia.compress.see.rebuilt_table import HashedEmbedding, UnitEmbedding
+from intarsia.compress.see.term_table import TermTable
 from intarsia.compress.units import Lexicon, UnitConfig, UnitMap, default_lexicon
 from intarsia.compress.units.config import PARTS
 from intarsia.compress.units.copies import Copying

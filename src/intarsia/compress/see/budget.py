@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from intarsia.compress.config import SEEConfig
 from intarsia.compress.ratio import UnreachableRatioError, check_ratio
+from intarsia.compress.see.config import SEEConfig
 from intarsia.errors import ConfigError
 
 # Bytes of a number of the dense matrix and of the unit vectors (float32), and of an entry of the table of terms.

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from intarsia.compiled import compilable
-from intarsia.compress import kernels
+from intarsia.compress.see import kernels
 
 # Tokens whose products are formed at once: some 40 MB of them at 36 terms.
 _BLOCK = 4096

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from intarsia.compress import SEEConfig, SEEEmbedding, TermTable
-from intarsia.compress.config import factorise
 from intarsia.compress.rivals.factorisation import truncated_svd
+from intarsia.compress.see.config import factorise
 from intarsia.compress.units import private_units
 from intarsia.errors import ConfigError, InputError, ModelError, UnknownNameError
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from intarsia import compiled
-from intarsia.compress import kernels
-from intarsia.compress.contraction import sum_of_products
+from intarsia.compress.see import kernels
+from intarsia.compress.see.contraction import sum_of_products
 from intarsia.errors import ModelError
 
 SIZES = [(5,), (3, 4), (2, 3, 4), (8, 8, 9), (2, 2, 3, 2), (2, 2, 2, 2, 3)]

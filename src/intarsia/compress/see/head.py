@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from intarsia.compress.see_embedding import SEEEmbedding
+from intarsia.compress.see.embedding import SEEEmbedding
 from intarsia.compress.tied_rows import CompressedHead, MatrixCache
 from intarsia.errors import UnknownNameError
 
