@@ -76,13 +76,15 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
 
 @contextmanager
 def work_folder(path: str | Path | None) -> Iterator[Path]:
-    """Yields a folder for what an interrupted run goes on from; without a path, one that is gone after the block."""
-    if path is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            yield Path(temporary)
-    else:
-        Path(path).mkdir(parents=True, exist_ok=True)
+    """Yields a folder for what an interrupted run goes on from; without a path, one that is gone after the block.
+
+    A folder that is not there yet is left to whatever first writes to it.
+    """
+    if path is not None:
         yield Path(path)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
 
 
 def write_text(path: str | Path, text: str) -> None:

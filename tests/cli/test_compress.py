@@ -93,8 +93,49 @@ def test_compare(run, tiny_llama, tmp_path):
     code, out, err = run(*words, "--seed", 1, "--output", "compared")
     assert code == 2
     assert "already holds a comparison with other settings" in err
+    # What cannot begin leaves everything as it was, also where it was to be replaced.
+    code, out, err = run(*words, "--param", "steps=5", "--output", "compared", "--overwrite")
+    assert (code, "has no settings" in err) == (2, True)
+    for wrong in ("no/such/model", "compared"):
+        code, out, err = run(*words[:2], wrong, *words[3:], "--output", "compared", "--overwrite")
+        assert code == 2
+        assert json.loads((tmp_path / "compared" / "comparison.json").read_text()) == found
+    assert "the output is the model itself" in err
+    code, out, err = run(*words, "--output", "text.txt", "--overwrite")
+    assert (code, "the output is a file" in err) == (2, True)
     code, out, err = run(*words, "--seed", 1, "--output", "compared", "--overwrite")
     assert code == 0, err
+
+
+def test_a_comparison_that_failed_does_not_stand_in_the_way(run, tiny_llama, tmp_path):
+    words = ["compress", "compare", tiny_llama, "--methods", "svd", "--held-out", "text.txt"]
+    words += ["--length", 16, "--rows", 2, "--output", "compared"]
+    code, _, err = run(*words, "--ratios", 900)
+    assert (code, "no method reaches any of the ratios" in err) == (2, True)
+    assert not (tmp_path / "compared").exists()
+    code, _, err = run(*words, "--ratios", 2, *training())
+    assert code == 0, err
+    assert not (tmp_path / "compared" / "rows" / "training").exists(), "states of the original are large"
+
+
+def test_a_lexicon_that_changed_is_read_again(run, tiny_llama, tmp_path):
+    words = ["compress", "compare", tiny_llama, "--methods", "see", "--ratios", 1.3, "--held-out", "text.txt"]
+    words += ["--param", "lexicon=lexicon.tsv.gz", *PARAMS, "--length", 16, "--rows", 2, "--output", "compared"]
+    assert run(*words)[0] == 0
+    assert "compress by see" not in run(*words)[2]
+    with gzip.open(tmp_path / "lexicon.tsv.gz", "wt") as file:
+        file.write("word\tsense\tsememes\nriver\t1\twater flow\n")
+    code, _, err = run(*words)
+    assert code == 0, err
+    assert "compress by see" in err
+
+
+def test_the_current_folder_may_be_the_output(run, tiny_llama, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    code, _, err = run("compress", tiny_llama, "--method", "int8", "--output", ".")
+    assert code == 0, err
+    assert (tmp_path / "here" / "config.json").is_file()
 
 
 def test_add_token(run, tiny_llama):
@@ -153,13 +194,21 @@ def test_a_command_with_a_slip_is_not_taken_for_a_model(run):
         (["--ratio", 500], "leaves less than rank 1"),
         (["--method", "int4", "--ratio", 10], "left out for int4"),
         (["--param", "steps=5"], "svd has no settings"),
+        (["--method", "hashed", "--param", "merges=5"], "hashed does not read the setting 'merges'"),
+        (["--method", "morphte", "--param", "terms=5"], "morphte does not read the setting 'terms'"),
+        (["--seed", -5], "Input should be greater than or equal to 0"),
+        (["--data", "few.txt", "--length", 16, "--state-steps", 1], "the text to measure on (--held-out) has"),
+        (["--data", "damaged.txt.gz"], "the text cannot be read"),
         (["--method", "see", "--param", "stepps=5"], "unknown setting of compression method 'see' 'stepps'"),
         (["--method", "see", "--param", "lexicon=none.tsv"], "none.tsv"),
         (["--data", "none.txt"], "file not found"),
-        (["--data", "text.txt", "--length", 100000], "less than one row of 100000"),
+        (["--data", "text.txt", "--length", 100000], "rows of 100000 tokens are longer than what the model reads"),
     ],
 )
 def test_bad_input_is_one_message_and_nothing_is_written(run, tiny_llama, tmp_path, words, message):
+    (tmp_path / "few.txt").write_text(" ".join(SENTENCES * 9) + "\na dog\n")
+    whole = gzip.compress("\n".join(SENTENCES * 40).encode(), mtime=0)
+    (tmp_path / "damaged.txt.gz").write_bytes(whole[:20] + b"\xff" * 20 + whole[40:])
     before = sorted(tmp_path.iterdir())
     code, _out, err = run("compress", tiny_llama, *words, "--output", "made")
     assert code == 2

@@ -53,6 +53,12 @@ def test_few_bits_are_named_where_they_win():
     )
 
 
+def test_what_is_not_smaller_is_no_buy():
+    larger = row("see", 101, 30, ratio=1.3)
+    assert best_buy([FIRST, larger]) == "Nothing here is smaller than the original's 100 MB: ask for higher ratios."
+    assert best_buy([FIRST, larger, row("int4", 14, 33)]).startswith("int4 is the best buy")
+
+
 def test_a_compressed_embedding_is_named_where_it_wins():
     rows = [FIRST, row("int4", 14, 33), row("see", 10, 35, ratio=10, trained=True), row("svd", 10, 36, ratio=10)]
     assert best_buy(rows).startswith("see at 10x, trained, is the best buy: 10 MB")

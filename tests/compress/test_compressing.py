@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -188,6 +189,11 @@ def test_unknown_methods_and_ratios(original, word_llama):
 def test_a_ratio_out_of_reach_says_what_is_possible(original, settings):
     with pytest.raises(UnreachableRatioError, match=r"ratio of 100 leaves less than rank 1 of low rank[^§]*most \d+"):
         compress_model(original, "svd", 100.0)
+    for ratio in (8.0, 20.0):
+        with pytest.raises(UnreachableRatioError) as error:
+            compress_model(original, "hybrid", ratio, settings=settings)
+        told = float(re.findall(r"a ratio of at most ([\d.]+)", str(error.value))[0])
+        compress_model(original, "hybrid", told, settings=settings)
     with pytest.raises(InputError, match=r"a ratio of 50 leaves \d+ vectors for \d+ units") as error:
         compress_model(original, "see", 50.0, settings=settings)
     assert "ask for a ratio of at most" in str(error.value)
@@ -267,7 +273,14 @@ def test_a_lexicon_of_another_language_is_told(original, tmp_path, settings):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"terms": 0}, "terms is 0"), ({"steps": -1}, "steps is -1"), ({"merges": -1}, "merges is -1")],
+    [
+        ({"terms": 0}, "terms is 0"),
+        ({"steps": -1}, "steps is -1"),
+        ({"merges": -1}, "merges is -1"),
+        ({"terms": 2.5}, "terms is 2.5"),
+        ({"steps": 2.5}, "steps is 2.5"),
+        ({"copies": "al"}, "copies is 'al'"),
+    ],
 )
 def test_settings_are_checked(change, message):
     with pytest.raises(ConfigError, match=message):

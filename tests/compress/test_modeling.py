@@ -27,6 +27,7 @@ from intarsia.compress.see.embedding import SEEEmbedding
 from intarsia.compress.see.methods import SEESettings
 from intarsia.compress.units import digit_units
 from intarsia.errors import ConfigError, InputError, ModelError, UnknownNameError
+from intarsia.files import read_json, write_json
 from intarsia.models import CausalLM, load_causal_lm
 from intarsia.models.lower_states import is_exact
 
@@ -271,6 +272,28 @@ def test_published_special_cases_can_take_the_place_too(low_rank, tmp_path):
     assert torch.equal(again.compressed.to_dense(), low_rank.model.compressed.to_dense())
     with pytest.raises(ConfigError, match="store_table is False"):
         low_rank.model.replace_embedding(SEEEmbedding.from_table(table, 24, store_table=False))
+
+
+def test_a_table_made_otherwise_than_when_fitted_is_noticed(original, lexicon, tmp_path):
+    settings = SEESettings(lexicon=lexicon, steps=2, merges=20, min_usage=4, terms=6)
+    for method in ("see", "hashed"):
+        folder = save_compressed(compress_model(original, method, 1.5, settings=settings), tmp_path / method)
+        config = read_json(folder / "config.json")
+        assert len(config["embedding"]["table_digest"]) == 64
+        config["embedding"]["seed"] = 1
+        write_json(folder / "config.json", config)
+        with pytest.raises(ModelError, match="is not the one the vectors were fitted with"):
+            AutoModelForCausalLM.from_pretrained(folder)(input_ids=ids(1, 2))
+
+
+@pytest.mark.parametrize("method", ["svd", "kronecker", "tt", "hashed", "int4"])
+def test_half_precision_is_for_the_layers_alone(original, method):
+    settings = SEESettings(steps=2, terms=6) if method == "hashed" else None
+    model = compress_model(original, method, None if method == "int4" else 2.0, settings=settings).model
+    before = model.compressed.to_dense()
+    model.to(torch.bfloat16)
+    assert torch.equal(model.compressed.to_dense(), before)
+    assert model(input_ids=ids(1, 4)).logits.dtype == torch.bfloat16
 
 
 # Other architectures

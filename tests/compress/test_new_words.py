@@ -102,6 +102,12 @@ def test_the_row_is_what_its_units_add(original, known):
     assert float(near[dog]) > float(near[:-1].median()) + 0.1
 
 
+def test_a_sense_of_one_sememe_counts_where_the_vocabulary_has_only_senses_of_more(original, known):
+    new = NewWord(word="doggoose", senses=(("water",),))
+    (added,) = add_words_to_model(original, [new], lexicon=known, config=CONFIG)
+    assert any("sememe:water" in term for term in added.terms)
+
+
 def test_senses_come_from_a_lexicon(original, known):
     (added,) = add_words_to_model(original, [NewWord(word="walked")], lexicon=known, config=CONFIG)
     assert any("sememe:foot" in term for term in added.terms)
@@ -161,6 +167,12 @@ def test_words_that_cannot_be_added(original, known):
     twice = [NewWord(word="dogcat", senses=())] * 2
     with pytest.raises(InputError, match="the tokenizer has 'dogcat' already"):
         add_words_to_model(original, twice, config=CONFIG)
+    with pytest.raises(InputError, match="there is no word to add"):
+        add_words_to_model(original, [], config=CONFIG)
+    with pytest.raises(InputError, match="a sense of 'dogcat' has no sememe"):
+        NewWord(word="dogcat", senses=((),))
+    with pytest.raises(InputError, match="4 pieces are given, but a term has 3"):
+        add_words_to_model(original, [NewWord(word="dogcat", senses=(), pieces=tuple("dogc"))], config=CONFIG)
     assert "dogcat" not in original.tokenizer.get_vocab()
     assert len(original.tokenizer) == original.model.get_input_embeddings().num_embeddings == tokens, (
         "nothing half done"

@@ -1,18 +1,22 @@
 """The whole job: fit, train, measure, say what it is worth, save; and going on where it stopped."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from intarsia.compress.adding_tokens import NewWord
+from intarsia.compress.compressing import save_compressed
+from intarsia.compress.new_words import add_words_to_model
 from intarsia.compress.ratio import UnreachableRatioError
 from intarsia.compress.registry import METHODS
 from intarsia.compress.running import RECORD, RESULT, held_out_part, run_compression
 from intarsia.compress.see.methods import SEESettings
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.texts import token_counts
-from intarsia.errors import ConfigError, DataError, RunExistsError, UnknownNameError
+from intarsia.errors import ConfigError, DataError, InputError, RunExistsError, UnknownNameError
 from intarsia.files import read_json
 from intarsia.models import load_causal_lm
 from intarsia.models.model_card import read_model_card
@@ -153,3 +157,35 @@ def test_bad_input_writes_nothing(word_llama, text, tmp_path):
     with pytest.raises(RunExistsError, match="already holds a model or other files"):
         run_compression(word_llama, output, "svd", 3.0)
     assert [path.name for path in output.iterdir()] == ["mine.txt"]
+
+
+def test_layers_of_gpt2_learn_by_lora(original, text, tmp_path):
+    sizes = {"n_embd": 24, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(original.tokenizer), bos_token_id=1, eos_token_id=2, **sizes))
+    model.save_pretrained(tmp_path / "gpt2")
+    original.tokenizer.save_pretrained(tmp_path / "gpt2")
+    stages = replace(STAGES, lora_rank=2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*fan_in_fan_out.*")
+        run_compression(tmp_path / "gpt2", tmp_path / "model", "svd", 2.0, texts=text, stages=stages)
+    trained = load_causal_lm(tmp_path / "model").model.state_dict()
+    before = model.state_dict()["transformer.h.0.attn.c_attn.weight"]
+    assert not torch.equal(trained["base.transformer.h.0.attn.c_attn.weight"], before)
+    long, none = replace(STAGES, length=65), replace(STAGES, length=65, state_steps=0, distil_steps=0)
+    for options in ({"texts": text, "stages": long}, {"held_out": text, "stages": none}):
+        with pytest.raises(InputError, match=r"rows of 65 tokens are longer than what the model reads, 64"):
+            run_compression(tmp_path / "gpt2", tmp_path / "other", "svd", 2.0, **options)
+
+
+def test_the_card_of_a_model_with_a_new_word_is_of_the_original(word_llama, tmp_path):
+    run_compression(word_llama, tmp_path / "model", "svd", 3.0)
+    loaded = load_causal_lm(tmp_path / "model")
+    add_words_to_model(loaded, [NewWord(word="doggoose", senses=())])
+    save_compressed(loaded, tmp_path / "grown", source=tmp_path / "model")
+    card = (tmp_path / "grown" / "README.md").read_text()
+    assert f"`{word_llama}`" in card
+    before, grown = (read_json(tmp_path / name / "config.json") for name in ("model", "grown"))
+    assert grown["statistics"]["bytes"] == before["statistics"]["bytes"] + 4 * 24
+    assert grown["statistics"]["dense_parameters"] == before["statistics"]["dense_parameters"] + 24
+    assert grown["statistics"]["centred_error"] == before["statistics"]["centred_error"]

@@ -182,7 +182,7 @@ def test_training_starts_at_the_fit_and_has_a_curve(finished):
     assert row.measured == pytest.approx(stage["curve"][0]["held_out_ce"])
 
 
-def test_what_is_reported_of_training_is_of_rows_the_curve_does_not_see(finished):
+def test_what_is_reported_of_training_is_of_more_rows_than_the_curve(finished):
     outcome, folder = finished
     from intarsia.files import read_json
 

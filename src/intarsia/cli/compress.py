@@ -103,7 +103,7 @@ def compress_one(
     length: Length = 128,
     head_positions: HeadPositions = 0,
     lora_rank: LoraRank = 0,
-    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything drawn.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -121,7 +121,7 @@ def compress_one(
     if output.exists() and not overwrite and (not output.is_dir() or any(output.iterdir())):
         raise RunExistsError(output, what="a model or other files")
     find_method(method).ratio(ratio)
-    settings = _settings(param, method)
+    settings = _settings(param, [method])
     texts, probe = _texts(data, held_out)
 
     from intarsia.compress.running import run_compression
@@ -175,7 +175,7 @@ def compare_methods(
     head_positions: HeadPositions = 0,
     lora_rank: LoraRank = 0,
     rows: Annotated[int, typer.Option(min=1, help="Rows of held-out text that are measured.")] = 16,
-    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything drawn.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Folder of table and plot; an interrupted run goes on.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop what the folder holds.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -187,15 +187,12 @@ def compare_methods(
     [bold]Example[/bold]: intarsia compress compare asset:smollm2-135m-instruct --ratios 5,10,20
     --held-out wikitext.txt --output runs/comparison
     """
+    import shutil
     from dataclasses import asdict
 
-    from intarsia.compress.registry import find_method
-
-    names = [name.strip() for name in methods.split(",") if name.strip()]
-    for name in names:
-        find_method(name)
+    names = list(_words(methods))
     wanted = _numbers(ratios)
-    settings = _settings(param, "see") if any(find_method(name).fitted for name in names) else None
+    settings = _settings(param, names)
     if not data and not held_out:
         raise InputError(
             "there is no text to measure on",
@@ -205,7 +202,8 @@ def compare_methods(
 
     from intarsia.compress.comparing import compare
     from intarsia.compress.drawing import draw_comparison, save_picture
-    from intarsia.compress.texts import token_rows
+    from intarsia.compress.texts import probe_rows
+    from intarsia.experiments import provenance
     from intarsia.files import write_json
     from intarsia.models import load_causal_lm
     from intarsia.pipeline.progress import Stages
@@ -213,17 +211,21 @@ def compare_methods(
     trains = state_steps + distil_steps > 0
     stages = _stages(state_steps, distil_steps, batch_size, length, head_positions, lora_rank, seed) if trains else None
     options = {"model": model, "ratios": wanted, "methods": names, "data": data, "held_out": held_out, "rows": rows}
+    record = {**options, **_described(settings, stages), "seed": seed}
     if output is not None:
-        _open(output, {**options, **_described(settings, stages)}, seed, overwrite=overwrite)
+        _check_output(output, model, record, overwrite=overwrite)
     progress = Stages()
     with progress.stage(f"load {model}"):
         loaded = load_causal_lm(model)
+    held_out_rows = probe_rows(loaded, probe, length, limit=rows)
+    if output is not None and overwrite:
+        shutil.rmtree(output, ignore_errors=True)
     with _plain_warnings():
         found = compare(
             loaded,
             names,
             wanted,
-            token_rows(loaded.tokenizer, probe, length, limit=rows),
+            held_out_rows,
             texts=texts,
             stages=stages,
             settings=settings,
@@ -233,6 +235,7 @@ def compare_methods(
         )
     if output is not None:
         write_json(output / "comparison.json", found.to_dict())
+        write_json(output / "run.json", {"config": record, **provenance.collect(_command(), seed)})
         figure = draw_comparison(found.rows)
         for suffix in ("svg", "png"):
             save_picture(figure, output / f"comparison.{suffix}")
@@ -358,21 +361,35 @@ def _lexicon(path: Path | None) -> "Lexicon":
 def _plain_warnings() -> Iterator[None]:
     """Shows warnings as messages to a user, without the place in the code."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("always", category=UserWarning, module="intarsia")
         warnings.showwarning = lambda message, *rest, **more: console.say(f"[yellow]warning[/yellow]: {message}")
         yield
 
 
-def _settings(param: list[str] | None, method: str) -> "SEESettings | None":
+def _settings(param: list[str] | None, methods: list[str]) -> "SEESettings | None":
+    """The settings of the methods that have any; refuses one that none of them reads."""
     from intarsia.compress.registry import find_method
-    from intarsia.compress.see.methods import SEESettings
     from intarsia.merge.settings import make_settings
 
     values = console.parse_assignments(param or [], "--param")
-    if not find_method(method).fitted:
+    chosen = [find_method(name) for name in methods]
+    if not any(method.fitted for method in chosen):
         if values:
-            raise InputError(f"{method} has no settings", fix="leave --param out")
+            raise InputError(f"{', '.join(methods)} has no settings", fix="leave --param out")
         return None
-    return make_settings(SEESettings, values, what=f"compression method {method!r}")
+
+    from intarsia.compress.see.methods import SEESettings
+
+    fitted = [method for method in chosen if method.fitted]
+    settings = make_settings(SEESettings, values, what=f"compression method {fitted[0].name!r}")
+    for name in values:
+        if all(name in method.unread for method in fitted):
+            raise InputError(
+                f"{' and '.join(method.name for method in fitted)} does not read the setting {name!r}",
+                where="--param",
+                fix="leave it out, or choose see",
+            )
+    return settings
 
 
 def _texts(data: str | None, held_out: str | None) -> tuple[list[str], list[str]]:
@@ -408,24 +425,25 @@ def _described(settings: "SEESettings | None", stages: "StagesConfig | None") ->
     }
 
 
-def _open(output: Path, config: dict[str, Any], seed: int, *, overwrite: bool) -> None:
-    """Begins or goes on with the comparison in a folder; refuses a folder with another."""
+def _check_output(output: Path, model: str, wanted: dict[str, Any], *, overwrite: bool) -> None:
+    """Refuses a folder with anything but this comparison, or the rows of one that was interrupted."""
     import json as json_module
-    import shutil
 
     from intarsia.errors import RunExistsError
-    from intarsia.experiments import provenance
-    from intarsia.files import read_json, write_json
+    from intarsia.files import read_json
 
+    if output.is_file():
+        raise InputError("the output is a file", where=output, fix="name a folder")
+    if Path(model).is_dir() and output.is_dir() and Path(model).samefile(output):
+        raise InputError("the output is the model itself", where=output, fix="name another folder")
+    if overwrite or not output.exists():
+        return
     record = output / "run.json"
-    wanted = json_module.loads(json_module.dumps({**config, "seed": seed}))
-    if output.exists() and overwrite:
-        shutil.rmtree(output)
-    if record.is_file() and read_json(record).get("config") != wanted:
-        raise RunExistsError(output, what="a comparison with other settings")
-    if output.exists() and not record.is_file() and (not output.is_dir() or any(output.iterdir())):
+    if record.is_file():
+        if read_json(record).get("config") != json_module.loads(json_module.dumps(wanted)):
+            raise RunExistsError(output, what="a comparison with other settings")
+    elif any(path.name != "rows" for path in output.iterdir()):
         raise RunExistsError(output, what="other files")
-    write_json(record, {"config": wanted, **provenance.collect(_command(), seed)})
 
 
 def _command() -> str:

@@ -48,6 +48,8 @@ class NewWord:
     def __post_init__(self) -> None:
         if not self.word.strip() or self.word != self.word.strip():
             raise InputError(f"{self.word!r} is no word", where="word", fix="give letters, without spaces around them")
+        if any(not sense for sense in self.senses or ()):
+            raise InputError(f"a sense of {self.word!r} has no sememe", where="senses", fix="name one, or leave it out")
 
 
 class WithNewWords(NamedTuple):
@@ -127,15 +129,24 @@ def predict_rows(
         UnknownNameError: If a given sememe or piece is none of the units; the message lists near ones.
         ModelError: If units and matrix are of different vocabularies.
     """
-    terms = [word_terms(units, word, lexicon=lexicon, segmenter=segmenter) for word in words]
+    terms = [word_terms(units, word, lexicon=lexicon, segmenter=segmenter, whole=False) for word in words]
     regression = RowRegression.fit(units, matrix, penalty=penalty)
     return torch.stack([regression.row(of_word) for of_word in terms])
 
 
-def word_terms(units: UnitMap, word: NewWord, *, lexicon: Lexicon | None, segmenter: Segmenter) -> list[Term]:
+def word_terms(
+    units: UnitMap, word: NewWord, *, lexicon: Lexicon | None, segmenter: Segmenter, whole: bool = True
+) -> list[Term]:
     """Returns the terms of a new word, by the names of units that `units` has.
 
     Pieces the vocabulary never used are split into those it did.
+
+    Args:
+        units: The units of the vocabulary.
+        word: The word.
+        lexicon: Where a word without given senses is looked up.
+        segmenter: Splits a word without given pieces.
+        whole: Whether a term with a unit that `units` has not is left out; otherwise that unit is.
 
     Raises:
         UnknownNameError: If a given sememe or piece is none of the units.
@@ -150,6 +161,12 @@ def word_terms(units: UnitMap, word: NewWord, *, lexicon: Lexicon | None, segmen
         for piece in pieces:
             if piece not in known:
                 raise UnknownNameError("piece", piece, _near(piece, known), where=f"pieces of {word.word!r}")
+        if len(pieces) > units.config.order:
+            raise InputError(
+                f"{len(pieces)} pieces are given, but a term has {units.config.order}",
+                where=f"pieces of {word.word!r}",
+                fix=f"join some; the vocabulary's words are cut after {units.config.order} as well",
+            )
     else:
         pieces = list(segmenter(token))
     pieces = _known_pieces(pieces, known, units.config.order)
@@ -158,7 +175,11 @@ def word_terms(units: UnitMap, word: NewWord, *, lexicon: Lexicon | None, segmen
             f"{word.word!r} shares no character with the vocabulary", where="word", fix="give its pieces and sememes"
         )
     terms = token_terms(token, pieces, senses, units.config)
-    found = [term for term in terms if all(name in units.index for name in term)]
+    if whole:
+        found = [term for term in terms if all(name in units.index for name in term)]
+    else:
+        parts = [tuple(name for name in term if name in units.index) for term in terms]
+        found = [part for part in parts if part]
     if not found:
         raise InputError(
             f"no term of {word.word!r} is made of units the vocabulary has", where="word", fix="give it sememes"

@@ -1,5 +1,6 @@
 """Methods and ratios side by side on one model: what each takes, and what it leaves of the model."""
 
+import shutil
 import time
 import warnings
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from intarsia.compress.modeling import CompressedForCausalLM
 from intarsia.compress.progress import Stage, silent
 from intarsia.compress.ratio import UnreachableRatioError, check_ratio
 from intarsia.compress.registry import find_method
-from intarsia.compress.see.methods import SEESettings, lexicon_of
+from intarsia.compress.see.methods import SEESettings, lexicon_of, settings_record
 from intarsia.compress.stages_config import StagesConfig
-from intarsia.compress.training import prepare_states, stages_for, train_stages
+from intarsia.compress.training import check_stages, prepare_states, stages_for, train_stages
 from intarsia.engine import stable_key
 from intarsia.errors import InputError
 from intarsia.files import read_json, work_folder, write_json
@@ -121,8 +122,8 @@ def compare(
         DataError: If settings weight tokens by how often they occur, but there is no text.
     """
     jobs = _jobs(methods, ratios)
-    if stages is not None and not texts:
-        raise InputError("there is no text to train on", fix="give texts, or leave the stages out")
+    if stages is not None and stages.steps and not texts:
+        raise InputError("there is no text to train on", fix="give some (--data), or train for 0 steps")
     if any(find_method(method).senses for method, _ in jobs):
         lexicon_of(settings)
     embedding_of(loaded.model)
@@ -130,12 +131,15 @@ def compare(
     stage = stage or silent
     with stage("measure the original", None):
         rows = [original_row(loaded, held_out)]
-    described = [seed, asdict(settings or SEESettings()), asdict(stages) if stages else None]
-    described += [weights_digest(loaded.model), held_out.tolist(), list(texts)]
+    described: list[Any] = [seed, asdict(stages) if stages else None, weights_digest(loaded.model)]
+    described += [held_out.tolist(), list(texts)]
+    for method, _ in jobs:
+        check_stages(loaded.model, stages_for(find_method(method), stages))
     with work_folder(work) as folder:
         for method, ratio in jobs:
             name = method if ratio is None else f"{method}-{ratio:g}"
-            kept = folder / f"{name}-{stable_key([method, ratio, *described])[:8]}.json"
+            own_settings = settings_record(settings, loaded.tokenizer, senses=find_method(method).senses)
+            kept = folder / f"{name}-{stable_key([method, ratio, own_settings, *described])[:8]}.json"
             if not kept.is_file():
                 own, training = stages_for(find_method(method), stages), folder / "training"
                 if own is not None:
@@ -149,6 +153,7 @@ def compare(
                     continue
                 write_json(kept, asdict(row))
             rows.append(ComparisonRow(**read_json(kept)))
+        shutil.rmtree(folder / "training", ignore_errors=True)
     if len(rows) == 1:
         raise InputError("no method reaches any of the ratios", fix="give smaller ratios")
     count = held_out.shape[0] * (held_out.shape[1] - 1)
@@ -162,7 +167,9 @@ def best_buy(rows: Sequence[ComparisonRow]) -> str:
         rows: The original and at least one other.
     """
     original = next(row for row in rows if row.method == ORIGINAL)
-    others = [row for row in rows if row.method != ORIGINAL]
+    others = [row for row in rows if row.method != ORIGINAL and row.bytes < original.bytes]
+    if not others:
+        return f"Nothing here is smaller than the original's {_size(original)}: ask for higher ratios."
     usable = [row for row in others if row.perplexity <= USABLE * original.perplexity]
     said = []
     if usable:

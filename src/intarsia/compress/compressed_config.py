@@ -21,6 +21,7 @@ class CompressedConfig(WrappedConfig):
         vocabulary: How many of the tokenizer's tokens `vocabulary_digest` covers: those there were when compressing.
         vocabulary_digest: Hash of these tokens, by which a tokenizer of another model is noticed.
         statistics: What compressing measured: parameters, bytes, errors.
+        original: What its card says of the original: `name`, and if known `base_model` and `license`.
         **kwargs: Of `PretrainedConfig`.
     """
 
@@ -38,6 +39,7 @@ class CompressedConfig(WrappedConfig):
         vocabulary: int = 0,
         vocabulary_digest: str = "",
         statistics: Mapping[str, Any] | None = None,
+        original: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.method = method
@@ -48,6 +50,7 @@ class CompressedConfig(WrappedConfig):
         self.vocabulary = vocabulary
         self.vocabulary_digest = vocabulary_digest
         self.statistics = dict(statistics or {})
+        self.original = dict(original or {})
         super().__init__(**kwargs)
         # The head holds no weights of its own, so transformers has nothing to tie.
         self.tie_word_embeddings = False

@@ -1,8 +1,8 @@
 """What every compressed embedding can do, whichever way it stores its rows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -145,6 +145,16 @@ class CompressedEmbedding(nn.Module, ABC):
         if self.padding_idx is None:
             return rows
         return rows.masked_fill((ids == self.padding_idx)[:, None], 0)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # Products of several small numbers lose most of their digits in half precision.
+        def keep_precision(tensor: Tensor) -> Tensor:
+            made = fn(tensor)
+            if tensor.dtype == torch.float32 and made.dtype in (torch.float16, torch.bfloat16):
+                return tensor.to(made.device)
+            return made
+
+        return super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         """Returns sizes for `print(model)`."""

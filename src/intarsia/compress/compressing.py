@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from intarsia.compress.compressed_config import CompressedConfig
 from intarsia.compress.compressed_embedding import CompressedEmbedding
 from intarsia.compress.evaluating import MatrixQuality, Size, matrix_quality, size_of
 from intarsia.compress.modeling import CompressedForCausalLM
+from intarsia.compress.progress import Progress
 from intarsia.compress.ratio import check_ratio
 from intarsia.compress.registry import Job, find_method
 from intarsia.compress.see.methods import SEESettings
@@ -32,7 +33,6 @@ from intarsia.models.progress_bars import without_progress_bars
 from intarsia.models.sources import resolve
 
 Ref = str | os.PathLike[str]
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,7 @@ class CompressionReport:
         """Returns the report as JSON values, ratios included."""
         return {
             "method": self.method,
-            **self.size._asdict(),
-            "parameter_ratio": self.size.parameter_ratio,
-            "byte_ratio": self.size.byte_ratio,
-            "byte_ratio_with_table": self.size.byte_ratio_with_table,
-            "model_byte_ratio": self.size.model_byte_ratio,
+            **self.size.to_dict(),
             **self.quality._asdict(),
             **({} if self.units is None else {"units": self.units.to_dict()}),
         }
@@ -234,7 +230,7 @@ def report_on(model: CompressedForCausalLM, matrix: Float[Tensor, "vocab dim"]) 
         matrix: The original's.
     """
     embedding: CompressedEmbedding = model.compressed
-    size = size_of(embedding, model, tied=bool(model.config.tied))
+    size = size_of(embedding, model)
     units = embedding.units.statistics() if isinstance(embedding, UnitEmbedding) else None
     return CompressionReport(model.config.method, size, matrix_quality(matrix, embedding.to_dense()), units)
 
@@ -262,13 +258,17 @@ def save_compressed(
     output = Path(output)
     if output.exists() and not overwrite and (not output.is_dir() or any(output.iterdir())):
         raise RunExistsError(output, what="a model or other files")
+    is_compressed = isinstance(loaded.model, CompressedForCausalLM)
+    # One that was compressed before knows what it was made of; its source now is the compressed model.
+    if is_compressed and source is not None and not loaded.model.config.original:
+        loaded.model.config.original = _origin(source)
     with atomic_folder(output, overwrite=True) as folder, without_progress_bars():
         loaded.model.save_pretrained(folder)
         loaded.tokenizer.save_pretrained(folder)
         for name, value in (files or {}).items():
             write_json(folder / name, value)
-        if isinstance(loaded.model, CompressedForCausalLM):
-            _write_card(folder, loaded.model.config, source)
+        if is_compressed:
+            _write_card(folder, loaded.model.config)
     return output
 
 
@@ -289,21 +289,24 @@ tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 """
 
 
-def _write_card(folder: Path, config: CompressedConfig, source: Ref | None) -> None:
+def _write_card(folder: Path, config: CompressedConfig) -> None:
     """What someone finds who gets the folder without a word."""
     facts: dict[str, Any] = {"library_name": "transformers", "tags": ["intarsia", "compressed-embedding"]}
-    if source is not None:
-        found = resolve(source)
-        facts |= {"base_model": found.ref} if found.kind == "hub" else {}
-        facts |= {"license": found.licence} if found.licence else {}
+    facts |= {name: config.original[name] for name in ("base_model", "license") if name in config.original}
     text = _CARD.format(
-        of="a model" if source is None else f"`{source}`",
+        of=f"`{config.original['name']}`" if config.original else "a model",
         method=config.method,
         bytes=config.statistics["bytes"] / 1e6,
         times=config.statistics["byte_ratio"],
         model_times=config.statistics["model_byte_ratio"],
     )
     write_card(folder, facts, text)
+
+
+def _origin(source: Ref) -> dict[str, str]:
+    found = resolve(source)
+    origin = {"name": str(source), "base_model": found.ref if found.kind == "hub" else None, "license": found.licence}
+    return {name: value for name, value in origin.items() if value}
 
 
 def _sharing_weights(model: PreTrainedModel) -> PreTrainedModel:

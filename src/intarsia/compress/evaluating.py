@@ -85,6 +85,16 @@ class Size(NamedTuple):
         """How many times fewer bytes the whole model has."""
         return self.dense_model_bytes / self.model_bytes
 
+    def to_dict(self) -> dict[str, float]:
+        """Returns sizes and ratios as JSON values."""
+        return {
+            **self._asdict(),
+            "parameter_ratio": self.parameter_ratio,
+            "byte_ratio": self.byte_ratio,
+            "byte_ratio_with_table": self.byte_ratio_with_table,
+            "model_byte_ratio": self.model_byte_ratio,
+        }
+
 
 @torch.no_grad()
 def matrix_quality(
@@ -162,13 +172,12 @@ def token_losses(
     return torch.cat(found)
 
 
-def size_of(embedding: CompressedEmbedding, model: nn.Module, *, tied: bool) -> Size:
+def size_of(embedding: CompressedEmbedding, model: nn.Module) -> Size:
     """Returns what an embedding takes, and the model around it.
 
     Args:
         embedding: The compressed embedding.
         model: The model that holds it.
-        tied: Whether the original's head was its embedding.
     """
     dense = embedding.num_embeddings * embedding.embedding_dim
     own = {id(parameter) for parameter in embedding.parameters()}

@@ -5,7 +5,7 @@ of squares over the rows of one matrix. Training with a model goes through the T
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from intarsia.compress.compressed_embedding import CompressedEmbedding
+from intarsia.compress.progress import Progress
 from intarsia.compress.rivals.factorisation import check_matrix
 from intarsia.compress.see.embedding import SEEEmbedding
 from intarsia.errors import ConfigError, DataError, IntarsiaError, ModelError, UnknownNameError
@@ -48,8 +49,8 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(name, getattr(self, name), f"{least} or more")
+            if not isinstance(value := getattr(self, name), int) or value < least:
+                raise ConfigError(name, value, f"a whole number, {least} or more")
         if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
             raise ConfigError("learning_rate", self.learning_rate, "positive, or None for one that fits the vectors")
         if not 0 < self.warmup < 1:
@@ -78,7 +79,7 @@ def fit_matrix(
     config: FitConfig | None = None,
     *,
     counts: Float[Tensor, "vocab"] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> FitReport:
     """Minimises `mean_w f_w ||e_w - E0_w||^2` over the weights of an embedding, in place.
 

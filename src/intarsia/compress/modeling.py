@@ -16,6 +16,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from intarsia.compress.added_rows import AddedRowsEmbedding
 from intarsia.compress.compressed_config import CompressedConfig
 from intarsia.compress.compressed_embedding import CompressedEmbedding
+from intarsia.compress.evaluating import size_of
 from intarsia.compress.registry import embedding_settings, empty_embedding
 from intarsia.compress.tied_rows import CompressedHead, CompressedInput, MatrixCache
 from intarsia.compress.vocabulary import check_vocabulary
@@ -95,6 +96,8 @@ class CompressedForCausalLM(WrappedModel, GenerationMixin):
         self._place(embedding)
         if not self.config.tied:
             self._resize_head(embedding.num_embeddings)
+        if self.config.statistics:
+            self.config.statistics |= size_of(embedding, self).to_dict()
         return self
 
     def resize_token_embeddings(

@@ -51,9 +51,11 @@ def add_words_to_model(
 
     Raises:
         ModelError: If the model's embedding is no table of rows, or the tokenizer has more tokens than it.
-        InputError: If the tokenizer has a word already, or a word has nothing in common with the vocabulary.
+        InputError: If there is no word, the tokenizer has one, or one has nothing in common with the vocabulary.
         UnknownNameError: If a given sememe or piece is none of the units.
     """
+    if not words:
+        raise InputError("there is no word to add", where="words", fix="give at least one")
     model, tokenizer = loaded
     matrices = _matrices(model)
     matrix = matrices[0]
@@ -74,7 +76,7 @@ def add_words_to_model(
         AddedWord(
             word.word,
             token_id,
-            [list(term) for term in word_terms(units, word, lexicon=lexicon, segmenter=segmenter)],
+            [list(term) for term in word_terms(units, word, lexicon=lexicon, segmenter=segmenter, whole=False)],
             _nearest(grown, token_id, words_of, tokenizer),
         )
         for word, token_id in zip(words, ids, strict=True)

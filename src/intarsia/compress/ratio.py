@@ -19,12 +19,18 @@ class UnreachableRatioError(InputError):
     def __init__(
         self, ratio: float, left: str, largest: float, *, where: str | None = None, instead: str | None = None
     ) -> None:
+        self._given = (ratio, left, where, instead)
         # Rounded down, so that the ratio in the message is one that works.
         possible = f"a ratio of at most {math.floor(100 * largest) / 100:g}" if largest > 1 else None
         helps = ", or ".join(text for text in (possible, instead) if text)
         super().__init__(
             f"a ratio of {ratio:g} leaves {left}", where=where, fix=f"ask for {helps}" if helps else "choose a method"
         )
+
+    def with_largest(self, largest: float) -> "UnreachableRatioError":
+        """Returns the same of a method that reaches another ratio."""
+        ratio, left, where, instead = self._given
+        return UnreachableRatioError(ratio, left, largest, where=where, instead=instead)
 
 
 def check_ratio(ratio: float) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from intarsia.compress.compressed_embedding import CompressedEmbedding
+from intarsia.compress.progress import Progress
 from intarsia.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Job:
     padding_idx: int | None = None
     seed: int = 0
     settings: "SEESettings | None" = None
-    progress: Callable[[int], None] | None = None
+    progress: Progress | None = None
     counts: Int[Tensor, "vocab"] | None = None
 
     @property
@@ -73,6 +74,7 @@ class Method:
         trains: Whether the embedding has parameters that the stages of training can improve.
         fitted: Whether it is found by a fit, with `SEESettings`; others are closed forms.
         senses: Whether it looks words up in a lexicon.
+        unread: Fields of `SEESettings` that make no difference to it.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Method:
     trains: bool = True
     fitted: bool = False
     senses: bool = False
+    unread: frozenset[str] = frozenset()
 
     def ratio(self, wanted: float | None) -> float | None:
         """Returns the ratio to build for: the one wanted, or the default, or None if the method knows only one.
@@ -173,6 +176,7 @@ METHODS: dict[str, Method] = {
             "MorphTE, arXiv 2210.15379",
             _product_sums("build_pieces"),
             fitted=True,
+            unread=frozenset({"lexicon", "senses", "terms", "copies"}),
         ),
         Method(
             "hashed",
@@ -180,6 +184,7 @@ METHODS: dict[str, Method] = {
             "ours, as a control",
             _product_sums("build_hashed"),
             fitted=True,
+            unread=frozenset({"lexicon", "senses", "merges", "morphemes", "min_usage", "exact_tokens", "copies"}),
         ),
         _few_bits(8),
         _few_bits(4),

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,13 @@ from intarsia.compress.compressing import (
     wrap_embedding,
 )
 from intarsia.compress.evaluating import text_quality
-from intarsia.compress.progress import Stage, silent
+from intarsia.compress.progress import Progress, Stage, silent
 from intarsia.compress.ratio import check_ratio
 from intarsia.compress.registry import embedding_settings, empty_embedding, find_method
-from intarsia.compress.see.methods import SEESettings, lexicon_of
+from intarsia.compress.see.methods import SEESettings, lexicon_of, settings_record
 from intarsia.compress.stages_config import StagesConfig
-from intarsia.compress.texts import token_rows
-from intarsia.compress.training import CurvePoint, prepare_states, stages_for, train_stages
+from intarsia.compress.texts import probe_rows
+from intarsia.compress.training import CurvePoint, check_stages, prepare_states, stages_for, train_stages
 from intarsia.errors import DataError, RunExistsError
 from intarsia.files import atomic_file, read_json, write_json
 from intarsia.models import CausalLM, load_causal_lm
@@ -118,15 +118,18 @@ def run_compression(
     if wanted is not None:
         check_ratio(wanted)
     if stages is not None and stages.steps and not texts:
-        raise DataError("there is no text to train on", fix="give --data, or leave the steps of training out")
+        raise DataError("there is no text to train on", fix="give some (--data), or train for 0 steps")
     if chosen.senses:
         lexicon_of(settings)
     stage = stage or silent
     with stage(f"load {os.fspath(model)}", None):
         loaded = load_causal_lm(model)
-    work = output.with_name(f".{output.name}.compressing")
+    check_stages(loaded.model, stages_for(chosen, stages))
+    # The current folder has no name of its own.
+    target = output.absolute()
+    work = target.with_name(f".{target.name}.compressing")
     length = (stages or StagesConfig()).length
-    probe = token_rows(loaded.tokenizer, held_out, length, limit=held_out_rows) if held_out else None
+    probe = probe_rows(loaded, held_out, length, limit=held_out_rows) if held_out else None
     steps = (settings or SEESettings()).steps if chosen.fitted else None
     counts = counts_for(loaded, settings, texts)
     with stage(f"compress by {method}", steps) as advance:
@@ -154,7 +157,7 @@ def run_compression(
         RESULT: {name: value for name, value in result.to_dict().items() if name != "output"},
     }
     with stage(f"write {output}", None):
-        save_compressed(compressed, output, files=files, source=model, overwrite=overwrite)
+        save_compressed(compressed, target, files=files, source=model, overwrite=overwrite)
     shutil.rmtree(work, ignore_errors=True)
     return result
 
@@ -179,25 +182,26 @@ def _compressed(
     seed: int,
     counts: Int[Tensor, "vocab"] | None,
     work: Path,
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> CausalLM:
     """Compresses a model, or takes the embedding an interrupted call has made already."""
     if not find_method(method).fitted:
         return compress_model(loaded, method, ratio, seed=seed)
-    key = hashlib.sha256(json.dumps([method, ratio, asdict(settings or SEESettings()), seed]).encode())
+    described = settings_record(settings, loaded.tokenizer, senses=find_method(method).senses)
+    key = hashlib.sha256(json.dumps([method, ratio, described, seed]).encode())
     key.update(weights_digest(loaded.model.get_input_embeddings()).encode())
     key.update(b"" if counts is None else counts.numpy().tobytes())
     kept = work / f"embedding-{key.hexdigest()[:16]}.safetensors"
-    described = kept.with_suffix(".json")
-    if kept.is_file() and described.is_file():
-        embedding = empty_embedding(read_json(described))
+    kind = kept.with_suffix(".json")
+    if kept.is_file() and kind.is_file():
+        embedding = empty_embedding(read_json(kind))
         embedding.load_state_dict(load_file(kept))
         return wrap_embedding(loaded, method, embedding)
     made = compress_model(loaded, method, ratio, settings=settings, seed=seed, progress=progress, counts=counts)
     embedding = made.model.compressed
     with atomic_file(kept) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in embedding.state_dict().items()}, temporary)
-    write_json(described, embedding_settings(embedding))
+    write_json(kind, embedding_settings(embedding))
     return made
 
 

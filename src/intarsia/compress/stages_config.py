@@ -59,6 +59,8 @@ class StagesConfig:
         for name in ("state_learning_rate", "distil_learning_rate", "lora_learning_rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise ConfigError(name, getattr(self, name), "above 0")
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError("seed", self.seed, "between 0 and 2147483647")
         if not 0 <= self.distil_weight <= 1:
             raise ConfigError("distil_weight", self.distil_weight, "between 0 and 1")
 

@@ -1,7 +1,7 @@
 """The original model's hidden states on the training text, computed once and kept on disk for every student."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from intarsia.compress.progress import Progress
 from intarsia.files import atomic_file
 from intarsia.models.lower_states import weights_digest
 
@@ -54,7 +55,7 @@ def store_teacher_states(
     layers: Sequence[int],
     folder: str | Path,
     *,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TeacherStates:
     """Computes the states of a model on rows of text, or reads them where `folder` has them.
 

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from intarsia.data import read_rows
-from intarsia.errors import DataError
+from intarsia.errors import DataError, InputError
+from intarsia.models import CausalLM
 
 _PLAIN = (".txt", ".md", ".text")
 
@@ -36,7 +38,7 @@ def read_texts(ref: str | os.PathLike[str]) -> list[str]:
     try:
         with opener(path, "rt", encoding="utf-8") as file:
             lines = [line.strip() for line in file]
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"the text cannot be read: {error}", file=path, fix="give UTF-8 text") from None
     texts = [line for line in lines if line]
     if not texts:
@@ -45,7 +47,7 @@ def read_texts(ref: str | os.PathLike[str]) -> list[str]:
 
 
 def token_rows(
-    tokenizer: Any, texts: Sequence[str], length: int, *, limit: int | None = None
+    tokenizer: Any, texts: Sequence[str], length: int, *, limit: int | None = None, what: str = "the text"
 ) -> Int[Tensor, "rows length"]:
     """Returns the tokens of texts, one after the other with a space between, cut into rows of one length.
 
@@ -54,6 +56,7 @@ def token_rows(
         texts: In order.
         length: Tokens of a row. What is left at the end is dropped.
         limit: Rows at most.
+        what: What messages call the texts.
 
     Raises:
         DataError: If there is less text than one row.
@@ -67,9 +70,42 @@ def token_rows(
     rows = len(tokens) // length if limit is None else min(len(tokens) // length, limit)
     if rows == 0:
         raise DataError(
-            f"the text has {len(tokens)} tokens, less than one row of {length}", fix="give more text, or shorter rows"
+            f"{what} has {len(tokens)} tokens, less than one row of {length}", fix="give more text, or shorter rows"
         )
     return torch.tensor(tokens[: rows * length]).reshape(rows, length)
+
+
+def probe_rows(
+    loaded: CausalLM, texts: Sequence[str], length: int, *, limit: int | None = None
+) -> Int[Tensor, "rows length"]:
+    """Returns the rows of held-out text that a model is measured on.
+
+    Args:
+        loaded: The model and its tokenizer.
+        texts: In order; `held_out_part` takes them from the end of what is trained on.
+        length: Tokens of a row.
+        limit: Rows at most.
+
+    Raises:
+        DataError: If there is less text than one row.
+        InputError: If a row is longer than the model can read.
+    """
+    check_length(loaded.model, length)
+    return token_rows(loaded.tokenizer, texts, length, limit=limit, what="the text to measure on (--held-out)")
+
+
+def check_length(model: Any, length: int) -> None:
+    """Checks that a model has positions for a row.
+
+    Raises:
+        InputError: If it has fewer.
+    """
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if positions and length > positions:
+        raise InputError(
+            f"rows of {length} tokens are longer than what the model reads, {positions} tokens",
+            fix=f"give a length of at most {positions}",
+        )
 
 
 def token_counts(tokenizer: Any, texts: Sequence[str], vocab: int) -> Int[Tensor, "vocab"]:

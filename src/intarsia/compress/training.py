@@ -17,6 +17,7 @@ from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.pytorch_utils import Conv1D
 
 from intarsia.compress.compressing import embedding_of
 from intarsia.compress.evaluating import text_quality
@@ -26,7 +27,7 @@ from intarsia.compress.registry import Method
 from intarsia.compress.stages import distillation_loss, row_error, state_error
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.teacher_states import TeacherStates, matched_layers, states_of, store_teacher_states
-from intarsia.compress.texts import token_rows
+from intarsia.compress.texts import check_length, token_rows
 from intarsia.errors import IntarsiaError, ModelError
 from intarsia.files import atomic_file, read_json, work_folder, write_json
 from intarsia.models import CausalLM
@@ -86,6 +87,7 @@ def train_stages(
     Raises:
         ModelError: If the method has nothing that learns, or teacher and student do not go together.
         DataError: If there is less text than one row.
+        InputError: If rows are longer than the model reads.
         IntarsiaError: If the loss becomes NaN.
     """
     config = config or StagesConfig()
@@ -415,10 +417,14 @@ def _with_lora(student: CompressedForCausalLM, config: StagesConfig) -> Any:
     # The layers' weights may be the teacher's own tensors, and merging changes them in place.
     for parameter in student.base.parameters():
         parameter.data = parameter.data.clone()
-    layer: nn.Module = decoder_layers(student)[-1]
-    names = sorted({name.rsplit(".", 1)[-1] for name, part in layer.named_modules() if isinstance(part, nn.Linear)})
     torch.manual_seed(config.seed)
-    settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=names, task_type="CAUSAL_LM")
+    settings = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_rank,
+        target_modules=lora_targets(student),
+        fan_in_fan_out=any(isinstance(part, Conv1D) for part in decoder_layers(student)[-1].modules()),
+        task_type="CAUSAL_LM",
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
         return get_peft_model(student, settings)
@@ -428,7 +434,29 @@ def _merge_lora(model: Any) -> None:
     model.merge_and_unload()
 
 
+def lora_targets(model: Any) -> list[str]:
+    """Returns the names of the layers' linear maps, which LoRA changes."""
+    layer: nn.Module = decoder_layers(model)[-1]
+    kinds = (nn.Linear, Conv1D)
+    return sorted({name.rsplit(".", 1)[-1] for name, part in layer.named_modules() if isinstance(part, kinds)})
+
+
+def check_stages(model: Any, config: StagesConfig | None) -> None:
+    """Checks that a model can be trained as asked for, before anything is fitted.
+
+    Raises:
+        InputError: If rows are longer than the model reads.
+        ModelError: If LoRA is asked for and the layers have nothing it could change.
+    """
+    if config is None or not config.steps:
+        return
+    check_length(model, config.length)
+    if config.lora_rank and not lora_targets(model):
+        raise ModelError("the model's layers have no linear maps that LoRA could change", fix="set lora_rank to 0")
+
+
 def _check(student: CompressedForCausalLM, teacher: CausalLM, config: StagesConfig) -> None:
+    check_stages(teacher.model, config)
     original = embedding_of(teacher.model)
     compressed = student.compressed
     if (original.num_embeddings, original.embedding_dim) != (compressed.num_embeddings, compressed.embedding_dim):

@@ -47,7 +47,10 @@ class BudgetPlan:
 
     @property
     def byte_ratio(self) -> float:
-        """How many times fewer bytes when the table is computed again from units and seed."""
+        """How many times fewer bytes when neither the table nor the units it is made of are stored.
+
+        A saved model stores the units; `CompressionReport` counts them.
+        """
         return self.parameter_ratio
 
     @property
@@ -113,7 +116,7 @@ def plan_budget(
         raise UnreachableRatioError(
             ratio,
             f"{max(rows, 0)} vectors for {num_units} units",
-            dense / (others + num_units * max(sizes)),
+            largest_ratio(num_embeddings, embedding_dim, num_units, order, num_exact, config),
             where=f"budget of {num_embeddings} tokens of {embedding_dim} numbers",
             instead="fewer units (lower `merges`), exact tokens or ranks",
         )
@@ -122,6 +125,14 @@ def plan_budget(
         rows, terms = each * num_units, each * terms
     parameters = rows * max(sizes) + others
     return BudgetPlan(num_embeddings, embedding_dim, sizes, rows, terms, num_exact, parameters)
+
+
+def largest_ratio(
+    num_embeddings: int, embedding_dim: int, num_units: int, order: int, num_exact: int, config: SEEConfig
+) -> float:
+    """Returns how many times smaller than the dense matrix it gets with one vector for each unit; see `plan_budget`."""
+    others = _other_parameters(num_embeddings, embedding_dim, num_exact, config)
+    return num_embeddings * embedding_dim / (others + num_units * max(config.sizes(embedding_dim, order)))
 
 
 def _other_parameters(num_embeddings: int, embedding_dim: int, num_exact: int, config: SEEConfig) -> int:

@@ -1,7 +1,7 @@
 """Sememe entanglement encoding: rows that are sums of tensor products of shared vectors."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -381,15 +381,6 @@ class SEEEmbedding(CompressedEmbedding):
         """For each token its row in `exact`, which is only right where the second result says that it has one."""
         place = torch.searchsorted(self.exact_ids, ids.int()).clamp(max=len(self.exact_ids) - 1)
         return place, self.exact_ids[place] == ids
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        def keep_precision(tensor: Tensor) -> Tensor:
-            made = fn(tensor)
-            if tensor.dtype == torch.float32 and made.dtype in (torch.float16, torch.bfloat16):
-                return tensor.to(made.device)
-            return made
-
-        return super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         """Returns sizes for `print(model)`."""

@@ -1,6 +1,6 @@
 """Output heads tied to an embedding of sums of tensor products."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -34,11 +34,11 @@ class SEEHead(CompressedHead):
             raise UnknownNameError("form of the head", str(form), FORMS)
         super().__init__(MatrixCache(embedding, enabled=form == "cached"), bias)
         self.form = form
-        self._embedding = (embedding,)  # In a tuple, since it is no part of this module.
 
     def forward(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch num_embeddings"]:
         """Returns the logits, in the type of the hidden states."""
         if self.form != "contracted":
             return super().forward(hidden)
-        logits = self._embedding[0].contracted_logits(hidden).to(hidden.dtype)
+        embedding: Any = self.cache.embedding
+        logits = embedding.contracted_logits(hidden).to(hidden.dtype)
         return logits if self.bias is None else logits + self.bias

@@ -1,9 +1,11 @@
 """Sums of tensor products made for a trained matrix: which units, how many vectors, then a fit."""
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import torch
 
@@ -11,7 +13,7 @@ from intarsia.compress.compressed_embedding import CompressedEmbedding
 from intarsia.compress.fitting import FitConfig, Weighting, fit_matrix
 from intarsia.compress.ratio import UnreachableRatioError
 from intarsia.compress.registry import Job
-from intarsia.compress.see.budget import plan_budget
+from intarsia.compress.see.budget import largest_ratio, plan_budget
 from intarsia.compress.see.config import SEEConfig
 from intarsia.compress.see.embedding import SEEEmbedding
 from intarsia.compress.see.rebuilt_table import HashedEmbedding, UnitEmbedding
@@ -21,6 +23,7 @@ from intarsia.compress.units.config import PARTS
 from intarsia.compress.units.copies import Copying
 from intarsia.compress.units.pieces import read_morphemes, segmenter_of, table_segmenter
 from intarsia.compress.units.special_cases import hashed_units
+from intarsia.compress.units.unit_map import hash_tokenizer
 from intarsia.errors import ConfigError
 
 
@@ -63,8 +66,10 @@ class SEESettings:
     weighting: Weighting = "uniform"
 
     def __post_init__(self) -> None:
-        if self.terms < 1:
-            raise ConfigError("terms", self.terms, "1 or more")
+        if not isinstance(self.terms, int) or self.terms < 1:
+            raise ConfigError("terms", self.terms, "a whole number, 1 or more")
+        if self.copies not in get_args(Copying):
+            raise ConfigError("copies", self.copies, " or ".join(map(repr, get_args(Copying))))
         # These check their own fields.
         self.units()
         self.see(self.lowrank or 0, 0)
@@ -109,9 +114,16 @@ def build_hybrid(job: Job) -> CompressedEmbedding:
     """A matrix of low rank, and SEE for what it leaves."""
     settings = _settings(job)
     units = _units(job, lexicon_of(settings), settings.units())
+    if settings.lowrank is not None:
+        return _fitted(job, partial(_of_units, units=units, lowrank=settings.lowrank))
     vocab, dim = job.matrix.shape
-    lowrank = half_rank(vocab, dim, job.chosen_ratio) if settings.lowrank is None else settings.lowrank
-    return _fitted(job, partial(_of_units, units=units, lowrank=lowrank))
+    try:
+        lowrank = half_rank(vocab, dim, job.chosen_ratio)
+        return _fitted(job, partial(_of_units, units=units, lowrank=lowrank))
+    except UnreachableRatioError as error:
+        # The rank falls as the ratio grows; what is sure to work leaves each half enough.
+        alone = largest_ratio(vocab, dim, len(units.names), units.config.order, len(units.exact), settings.see(0, 0))
+        raise error.with_largest(min(alone, vocab * dim / (vocab + dim)) / 2) from None
 
 
 def build_pieces(job: Job) -> CompressedEmbedding:
@@ -166,7 +178,7 @@ def _of_hashes(job: Job) -> CompressedEmbedding:
         vocab, dim, job.chosen_ratio, num_units=1, order=settings.order, terms=settings.terms, config=config
     )
     table = hashed_units(vocab, plan.num_rows, order=settings.order, terms=settings.terms, seed=job.seed)
-    return HashedEmbedding(_empty(job, table, config), job.seed)
+    return HashedEmbedding(_empty(job, table, config), job.seed, table.digest())
 
 
 def _empty(job: Job, table: TermTable, config: SEEConfig) -> SEEEmbedding:
@@ -199,6 +211,24 @@ def lexicon_of(settings: SEESettings | None) -> Lexicon:
     if settings is None or settings.lexicon is None:
         return default_lexicon()
     return Lexicon.read(settings.lexicon)
+
+
+def settings_record(settings: SEESettings | None, tokenizer: Any, *, senses: bool) -> dict[str, Any]:
+    """Returns what a fit follows from beside the matrix: settings, and what stands in the files they name.
+
+    Args:
+        settings: The settings.
+        tokenizer: Its vocabulary is cut into units.
+        senses: Whether words are looked up in a lexicon.
+    """
+    settings = settings or SEESettings()
+    morphemes = None if settings.morphemes is None else hashlib.sha256(Path(settings.morphemes).read_bytes())
+    return {
+        **asdict(settings),
+        "lexicon": lexicon_of(settings).hash if senses else None,
+        "morphemes": None if morphemes is None else morphemes.hexdigest(),
+        "tokenizer": hash_tokenizer(tokenizer),
+    }
 
 
 def _settings(job: Job) -> SEESettings:

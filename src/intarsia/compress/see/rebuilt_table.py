@@ -19,7 +19,7 @@ from intarsia.compress.units import UnitConfig, UnitMap
 from intarsia.compress.units.copies import Copying, cycle_terms, hashed_copies, repeat_terms
 from intarsia.compress.units.special_cases import hashed_units
 from intarsia.compress.units.token_strings import TokenStyle
-from intarsia.errors import ConfigError
+from intarsia.errors import ConfigError, ModelError
 
 _WORD, _FOUND = 1, 2
 
@@ -29,11 +29,13 @@ class RebuiltTableEmbedding(CompressedEmbedding):
 
     Args:
         see: The sums of products, without a stored table.
+        table_digest: Hash of the table the vectors were fitted with; empty if that is not known.
     """
 
-    def __init__(self, see: SEEEmbedding) -> None:
+    def __init__(self, see: SEEEmbedding, table_digest: str = "") -> None:
         super().__init__(see.num_embeddings, see.embedding_dim, see.padding_idx)
         self.see = see
+        self.table_digest = table_digest
         self._made_of: tuple[Any, ...] | None = None
 
     @abstractmethod
@@ -46,13 +48,24 @@ class RebuiltTableEmbedding(CompressedEmbedding):
         return self.see.rows(ids)
 
     def prepare(self) -> None:
-        """Makes the table, unless it is there."""
+        """Makes the table, unless it is there.
+
+        Raises:
+            ModelError: If it is another than the one the vectors were fitted with.
+        """
         # Whatever fills the buffers in (loading, copying, moving) changes their addresses or versions.
         made_of = (*state_of(self.buffers(recurse=False)), self.see.weight.device)
         if made_of != self._made_of:
             # What is made in inference mode could not be used where gradients are wanted.
             with torch.inference_mode(False):
-                self.see.set_table(self.table())
+                table = self.table()
+                if self.table_digest and table.digest() != self.table_digest:
+                    raise ModelError(
+                        "the table of terms that follows from the stored units is not the one the vectors were fitted "
+                        "with",
+                        fix="load the files as they were saved; if they are unchanged, use the version that wrote them",
+                    )
+                self.see.set_table(table)
             self._made_of = made_of
 
     def stored_bytes(self) -> StoredBytes:
@@ -72,6 +85,7 @@ class UnitEmbedding(RebuiltTableEmbedding):
         record: Settings and hashes of the unit map.
         copies: How copies were shared out.
         seed: By which they were.
+        table_digest: See `RebuiltTableEmbedding`.
     """
 
     unit_ids: Int[Tensor, "vocab terms order"]
@@ -88,8 +102,9 @@ class UnitEmbedding(RebuiltTableEmbedding):
         record: Mapping[str, Any],
         copies: Copying = "assigned",
         seed: int = 0,
+        table_digest: str = "",
     ) -> None:
-        super().__init__(see if isinstance(see, SEEEmbedding) else SEEEmbedding(**see))
+        super().__init__(see if isinstance(see, SEEEmbedding) else SEEEmbedding(**see), table_digest)
         self.names, self.record = tuple(names), dict(record)
         self.copies, self.seed = copies, seed
         vocab, order = self.num_embeddings, self.see.order
@@ -116,7 +131,7 @@ class UnitEmbedding(RebuiltTableEmbedding):
         """
         if see.store_table:
             raise ConfigError("store_table", True, "False: the table is made again")
-        made = cls(see, units.names, units.units.shape[1], units.record(), copies, seed)
+        made = cls(see, units.names, units.units.shape[1], units.record(), copies, seed, table.digest())
         made.unit_ids.copy_(units.units)
         # A token's own terms stand in front.
         made.own_counts.copy_(units.mask.sum(1))
@@ -135,6 +150,7 @@ class UnitEmbedding(RebuiltTableEmbedding):
             "record": self.record,
             "copies": self.copies,
             "seed": self.seed,
+            "table_digest": self.table_digest,
         }
 
     @property
@@ -171,16 +187,17 @@ class HashedEmbedding(RebuiltTableEmbedding):
     Args:
         see: Settings of an empty `SEEEmbedding`.
         seed: Of the hash.
+        table_digest: See `RebuiltTableEmbedding`.
     """
 
-    def __init__(self, see: SEEEmbedding | Mapping[str, Any], seed: int = 0) -> None:
-        super().__init__(see if isinstance(see, SEEEmbedding) else SEEEmbedding(**see))
+    def __init__(self, see: SEEEmbedding | Mapping[str, Any], seed: int = 0, table_digest: str = "") -> None:
+        super().__init__(see if isinstance(see, SEEEmbedding) else SEEEmbedding(**see), table_digest)
         self.seed = seed
 
     @property
     def settings(self) -> dict[str, Any]:
         """What makes an empty one of the same shape, as JSON values."""
-        return {"see": self.see.settings, "seed": self.seed}
+        return {"see": self.see.settings, "seed": self.seed, "table_digest": self.table_digest}
 
     def table(self) -> TermTable:
         """Makes the table of terms of the seed."""

@@ -101,7 +101,7 @@ class TermTable:
         return type(self)(self.units[ids], self.copies[ids], self.mask[ids], self.copies_of_unit, kept[kept >= 0])
 
     def digest(self) -> str:
-        """Returns the SHA-256 of the table, by which a saved model knows that a table built again is the same."""
+        """Returns the SHA-256 of the table, by which a saved model knows that the table it makes again is the same."""
         total = hashlib.sha256()
         for tensor in (self.units, self.copies, self.mask, self.copies_of_unit, self.exact):
             total.update(repr(tuple(tensor.shape)).encode())
