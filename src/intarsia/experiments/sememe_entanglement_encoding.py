@@ -520,7 +520,9 @@ def _stages(recipe: "SEERecipe", context: Context, out: _Findings) -> None:
             verdicts.setdefault(id, []).append((verdict[0], told))
         out.figures.append(_stage_figure(model, found))
     for id, judged_of in verdicts.items():
-        out.verdicts[id] = (all(held for held, _ in judged_of), "; ".join(told for _, told in judged_of))
+        undecided = any(held is None for held, _ in judged_of)
+        holds = None if undecided else all(held for held, _ in judged_of)
+        out.verdicts[id] = (holds, "; ".join(told for _, told in judged_of))
 
 
 def _stage_rows(model: str, base: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]], out: _Findings) -> None:
@@ -560,7 +562,12 @@ def _judge_stages(part: Any, found: Mapping[str, Mapping[str, Any]]) -> dict[str
                 f"{name} against {other} {gap.mean:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
                 for (name, other), gap in gaps.items()
             )
-            judged[id] = (holds, f"{told} nats after {part.stages.steps} steps ({levels})")
+            told = f"{told} nats after {part.stages.steps} steps ({levels})"
+            if id == "meaning-in-stages":
+                # The two have changed places, by 0.2 nats, with the seed of training.
+                judged[id] = (None, f"{told}; one seed of training does not decide between sememes and a hash")
+            else:
+                judged[id] = (holds, told)
     return judged
 
 
