@@ -100,6 +100,12 @@ def test_overwrite_starts_anew(toy):
     assert not stray.exists()
 
 
+def test_a_recipe_with_numbers_for_keys_resumes(toy):
+    (toy.folder / "recipes/toy/laptop.yaml").write_text("ratios: {10: [svd]}\n")
+    start = toy(one_row)
+    assert start() == start()
+
+
 def test_another_recipe_does_not_resume(toy):
     start = toy(one_row)
     start()

@@ -1,5 +1,6 @@
 """Runs an experiment: recipe in, result file and report out, resumable in between."""
 
+import json
 import logging
 import shutil
 import time
@@ -100,7 +101,8 @@ def _open_run(folder: Path, description: dict[str, Any], overwrite: bool) -> dic
         files.write_json(path, record)
         return record
     record = files.read_json(path)
-    if record["config"] != description["config"]:
+    # The record went through JSON, where every key is text.
+    if record["config"] != json.loads(json.dumps(description["config"])):
         raise RunExistsError(folder, what="a run with another recipe")
     return {**record, **description}
 
