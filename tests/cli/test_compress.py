@@ -101,10 +101,18 @@ def test_compare(run, tiny_llama, tmp_path):
         assert code == 2
         assert json.loads((tmp_path / "compared" / "comparison.json").read_text()) == found
     assert "the output is the model itself" in err
+    late = [*words[:5], "--methods", "see", "--param", "lexicon=none.tsv", *words[7:]]
+    (tmp_path / "compared" / "mine.txt").write_text("mine")
+    code, out, err = run(*late, "--output", "compared", "--overwrite")
+    assert (code, "none.tsv" in err) == (2, True)
+    assert json.loads((tmp_path / "compared" / "comparison.json").read_text()) == found
     code, out, err = run(*words, "--output", "text.txt", "--overwrite")
     assert (code, "the output is a file" in err) == (2, True)
     code, out, err = run(*words, "--seed", 1, "--output", "compared", "--overwrite")
     assert code == 0, err
+    assert "compress by svd" in err
+    assert json.loads((tmp_path / "compared" / "run.json").read_text())["config"]["seed"] == 1
+    assert (tmp_path / "compared" / "mine.txt").is_file(), "other files are nobody's to remove"
 
 
 def test_a_comparison_that_failed_does_not_stand_in_the_way(run, tiny_llama, tmp_path):
@@ -201,6 +209,7 @@ def test_a_command_with_a_slip_is_not_taken_for_a_model(run):
         (["--data", "damaged.txt.gz"], "the text cannot be read"),
         (["--method", "see", "--param", "stepps=5"], "unknown setting of compression method 'see' 'stepps'"),
         (["--method", "see", "--param", "lexicon=none.tsv"], "none.tsv"),
+        (["--method", "morphte", "--param", "morphemes=none.tsv"], "none.tsv"),
         (["--data", "none.txt"], "file not found"),
         (["--data", "text.txt", "--length", 100000], "rows of 100000 tokens are longer than what the model reads"),
     ],

@@ -177,7 +177,7 @@ def compare_methods(
     rows: Annotated[int, typer.Option(min=1, help="Rows of held-out text that are measured.")] = 16,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything drawn.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Folder of table and plot; an interrupted run goes on.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop what the folder holds.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure anew and replace what is there.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare methods and ratios on one model, and say which is the best buy.
@@ -187,7 +187,6 @@ def compare_methods(
     [bold]Example[/bold]: intarsia compress compare asset:smollm2-135m-instruct --ratios 5,10,20
     --held-out wikitext.txt --output runs/comparison
     """
-    import shutil
     from dataclasses import asdict
 
     names = list(_words(methods))
@@ -218,8 +217,6 @@ def compare_methods(
     with progress.stage(f"load {model}"):
         loaded = load_causal_lm(model)
     held_out_rows = probe_rows(loaded, probe, length, limit=rows)
-    if output is not None and overwrite:
-        shutil.rmtree(output, ignore_errors=True)
     with _plain_warnings():
         found = compare(
             loaded,
@@ -231,6 +228,7 @@ def compare_methods(
             settings=settings,
             seed=seed,
             work=None if output is None else output / "rows",
+            fresh=overwrite,
             stage=progress.stage,
         )
     if output is not None:

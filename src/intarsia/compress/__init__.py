@@ -26,6 +26,7 @@ _HOMES = {
     "StagesConfig": "stages_config",
     "StoredBytes": "compressed_embedding",
     "TermTable": "see.term_table",
+    "UnreachableRatioError": "ratio",
     "add_words_to_model": "new_words",
     "compare": "comparing",
     "compress": "compressing",

@@ -17,7 +17,7 @@ from intarsia.compress.modeling import CompressedForCausalLM
 from intarsia.compress.progress import Stage, silent
 from intarsia.compress.ratio import UnreachableRatioError, check_ratio
 from intarsia.compress.registry import find_method
-from intarsia.compress.see.methods import SEESettings, lexicon_of, settings_record
+from intarsia.compress.see.methods import SEESettings, settings_record
 from intarsia.compress.stages_config import StagesConfig
 from intarsia.compress.training import check_stages, prepare_states, stages_for, train_stages
 from intarsia.engine import stable_key
@@ -100,6 +100,7 @@ def compare(
     settings: SEESettings | None = None,
     seed: int = 0,
     work: str | Path | None = None,
+    fresh: bool = False,
     stage: Stage | None = None,
 ) -> Comparison:
     """Compresses a model by every method at every ratio and measures what is left of it.
@@ -114,6 +115,7 @@ def compare(
         settings: Of methods that sum tensor products.
         seed: Of everything drawn.
         work: Folder in which finished rows are kept, so that an interrupted comparison goes on.
+        fresh: Whether rows that are kept there are measured again.
         stage: Opens a stage of progress with a title and a number of steps; see `intarsia.pipeline.progress`.
 
     Raises:
@@ -124,23 +126,23 @@ def compare(
     jobs = _jobs(methods, ratios)
     if stages is not None and stages.steps and not texts:
         raise InputError("there is no text to train on", fix="give some (--data), or train for 0 steps")
-    if any(find_method(method).senses for method, _ in jobs):
-        lexicon_of(settings)
     embedding_of(loaded.model)
     counts = counts_for(loaded, settings, texts)
     stage = stage or silent
-    with stage("measure the original", None):
-        rows = [original_row(loaded, held_out)]
     described: list[Any] = [seed, asdict(stages) if stages else None, weights_digest(loaded.model)]
     described += [held_out.tolist(), list(texts)]
     for method, _ in jobs:
         check_stages(loaded.model, stages_for(find_method(method), stages))
+    kinds = {find_method(method).senses for method, _ in jobs}
+    records = {senses: settings_record(settings, loaded.tokenizer, senses=senses) for senses in kinds}
+    with stage("measure the original", None):
+        rows = [original_row(loaded, held_out)]
     with work_folder(work) as folder:
         for method, ratio in jobs:
             name = method if ratio is None else f"{method}-{ratio:g}"
-            own_settings = settings_record(settings, loaded.tokenizer, senses=find_method(method).senses)
-            kept = folder / f"{name}-{stable_key([method, ratio, own_settings, *described])[:8]}.json"
-            if not kept.is_file():
+            key = stable_key([method, ratio, records[find_method(method).senses], *described])
+            kept = folder / f"{name}-{key[:8]}.json"
+            if fresh or not kept.is_file():
                 own, training = stages_for(find_method(method), stages), folder / "training"
                 if own is not None:
                     with stage("states of the original", own.rows) as advance:

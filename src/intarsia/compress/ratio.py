@@ -24,7 +24,9 @@ class UnreachableRatioError(InputError):
         possible = f"a ratio of at most {math.floor(100 * largest) / 100:g}" if largest > 1 else None
         helps = ", or ".join(text for text in (possible, instead) if text)
         super().__init__(
-            f"a ratio of {ratio:g} leaves {left}", where=where, fix=f"ask for {helps}" if helps else "choose a method"
+            f"a ratio of {ratio:g} leaves {left}",
+            where=where,
+            fix=f"ask for {helps}" if helps else "choose another method",
         )
 
     def with_largest(self, largest: float) -> "UnreachableRatioError":

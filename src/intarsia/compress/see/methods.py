@@ -1,10 +1,8 @@
 """Sums of tensor products made for a trained matrix: which units, how many vectors, then a fit."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -24,6 +22,7 @@ from intarsia.compress.units.copies import Copying
 from intarsia.compress.units.pieces import read_morphemes, segmenter_of, table_segmenter
 from intarsia.compress.units.special_cases import hashed_units
 from intarsia.compress.units.unit_map import hash_tokenizer
+from intarsia.engine import stable_key
 from intarsia.errors import ConfigError
 
 
@@ -220,13 +219,16 @@ def settings_record(settings: SEESettings | None, tokenizer: Any, *, senses: boo
         settings: The settings.
         tokenizer: Its vocabulary is cut into units.
         senses: Whether words are looked up in a lexicon.
+
+    Raises:
+        InputError: If the lexicon is the default one and no WordNet release is installed.
+        DataError: If a file cannot be read.
     """
     settings = settings or SEESettings()
-    morphemes = None if settings.morphemes is None else hashlib.sha256(Path(settings.morphemes).read_bytes())
     return {
         **asdict(settings),
         "lexicon": lexicon_of(settings).hash if senses else None,
-        "morphemes": None if morphemes is None else morphemes.hexdigest(),
+        "morphemes": None if settings.morphemes is None else stable_key(read_morphemes(settings.morphemes)),
         "tokenizer": hash_tokenizer(tokenizer),
     }
 
